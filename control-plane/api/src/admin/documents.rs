@@ -1,0 +1,94 @@
+//! Documents of a request on their way to the store: read, checked, compared with what is there. It must never store
+//! anything that is not a [`ValidObject`].
+use tidegate_policy::{
+    kinds::Kind,
+    ports::{Everything, ObjectKey, StoreError, StoredObject, Write},
+    validate::{self, ValidObject},
+};
+
+use super::{AdminState, ApiError, input::Precondition};
+
+/// Reads a body of one or more documents, with every mistake of every document.
+pub fn read(bytes: &[u8]) -> Result<Vec<ValidObject>, ApiError> {
+    validate::parse(bytes).map_err(ApiError::Rejected)
+}
+
+/// Reads the body of a PUT: one document, which must be the one that the address names.
+pub fn read_one(bytes: &[u8], key: &ObjectKey) -> Result<ValidObject, ApiError> {
+    let mut all = read(bytes)?;
+    let (Some(object), 0) = (all.pop(), all.len()) else {
+        let what = "a PUT takes one document; send several to POST /api/v1/apply".to_owned();
+        return Err(ApiError::Mismatch { what });
+    };
+    if object.key() != key {
+        let what = format!("the address names {key}, the document {}", object.key());
+        return Err(ApiError::Mismatch { what });
+    }
+    Ok(object)
+}
+
+/// The write of a PUT. The document's resourceVersion and If-Match must not contradict each other.
+pub async fn conditional(state: &AdminState, object: &ValidObject, condition: Precondition) -> Result<Write, ApiError> {
+    let mut write = object.to_write();
+    let expected = match condition {
+        Precondition::None => return Ok(write),
+        Precondition::Absent => 0,
+        Precondition::Revision(n) => n,
+        // Whoever sends `*` wants to change what is there, whichever it is.
+        Precondition::Exists => state.store.get(&write.key).await?.revision,
+    };
+    if write.expected_revision.is_some_and(|r| r != expected) {
+        let what = "metadata.resourceVersion contradicts If-Match or If-None-Match".to_owned();
+        return Err(ApiError::Mismatch { what });
+    }
+    write.expected_revision = Some(expected);
+    Ok(write)
+}
+
+/// Warnings about the policies as they would be after `changed`, one list per changed object.
+pub async fn warnings(state: &AdminState, changed: &[StoredObject]) -> Result<Vec<Vec<String>>, ApiError> {
+    let mut all = state.store.read_all().await?;
+    overlay(&mut all, changed);
+    Ok(super::explain::overlaps(&all, changed))
+}
+
+/// Puts objects that are not stored yet in the place of the stored ones.
+pub fn overlay(all: &mut Everything, changed: &[StoredObject]) {
+    for object in changed {
+        match all.objects.iter_mut().find(|o| o.key == object.key) {
+            Some(old) => *old = object.clone(),
+            None => all.objects.push(object.clone()),
+        }
+    }
+    all.objects.sort_by(|a, b| a.key.cmp(&b.key));
+}
+
+/// What is stored now, if anything.
+pub async fn current(state: &AdminState, key: &ObjectKey) -> Result<Option<StoredObject>, ApiError> {
+    match state.store.get(key).await {
+        Ok(object) => Ok(Some(object)),
+        Err(StoreError::NotFound { .. }) => Ok(None),
+        Err(other) => Err(other.into()),
+    }
+}
+
+/// The optional object of a query or body: all three parts, or none.
+pub fn optional_key(
+    kind: Option<&str>,
+    namespace: Option<&str>,
+    name: Option<&str>,
+) -> Result<Option<ObjectKey>, ApiError> {
+    let Some(name) = name else {
+        return match (kind, namespace) {
+            (None, None) => Ok(None),
+            _ => Err(ApiError::BadQuery { what: "kind and namespace go with a name".to_owned() }),
+        };
+    };
+    let kind = kind.ok_or_else(|| ApiError::BadQuery { what: "name goes with a kind".to_owned() })?;
+    let kind = Kind::parse(kind).ok_or_else(|| ApiError::BadQuery { what: format!("there is no kind {kind:?}") })?;
+    let namespace = namespace.unwrap_or(tidegate_policy::names::DEFAULT_NAMESPACE).to_owned();
+    Ok(Some(ObjectKey {
+        kind,
+        object: tidegate_policy::snapshot::ObjectRef { namespace, name: name.to_owned() },
+    }))
+}

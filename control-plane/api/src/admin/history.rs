@@ -1,0 +1,121 @@
+//! The history and the way back.
+use axum::{Extension, Json, extract::State};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tidegate_policy::{
+    ports::{Author, Outcome},
+    validate,
+};
+use utoipa::{IntoParams, ToSchema};
+
+use super::{
+    AdminState, ApiError, Problem, documents,
+    input::{InQuery, JsonBody, page_size},
+    render,
+};
+
+/// Of `/revisions`.
+#[derive(Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct RevisionQuery {
+    /// Items of the page, 1 to 500; 100 when absent.
+    limit: Option<u32>,
+    /// `metadata.continue` of the page before.
+    #[serde(rename = "continue")]
+    after: Option<String>,
+    /// Only this object: kind (any of its names), namespace (`default` when absent) and name.
+    kind: Option<String>,
+    namespace: Option<String>,
+    name: Option<String>,
+}
+
+/// Every change, newest first. A revision is one transaction: an apply of three documents has three lines of one revision.
+#[utoipa::path(get, path = "/api/v1/revisions", tag = "history", params(RevisionQuery),
+    responses((status = 200, body = ref("#/components/schemas/RevisionList")),
+              (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub async fn revisions(
+    State(state): State<AdminState>,
+    InQuery(q): InQuery<RevisionQuery>,
+) -> Result<Json<Value>, ApiError> {
+    let key = documents::optional_key(q.kind.as_deref(), q.namespace.as_deref(), q.name.as_deref())?;
+    let page = state.store.history(key.as_ref(), page_size(q.limit)?, q.after.as_deref()).await?;
+    let items: Vec<Value> = page.items.iter().map(render::revision).collect();
+    Ok(Json(json!({
+        "metadata": {"resourceVersion": page.revision.to_string(), "continue": page.next},
+        "items": items,
+    })))
+}
+
+/// Where to go back to.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RollbackRequest {
+    /// Everything becomes what it was right after this revision.
+    pub revision: i64,
+    /// With `name`: only this object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Answer as if it were done, and change nothing.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// What a rollback did.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RolledBack {
+    /// The new revision; absent when nothing differed.
+    pub revision: Option<i64>,
+    /// What changed.
+    pub results: Vec<RolledBackObject>,
+}
+
+/// What a rollback did to one object.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RolledBackObject {
+    pub kind: String,
+    pub namespace: String,
+    pub name: String,
+    /// `Created`, `Configured`, `Deleted` or `Unchanged`.
+    pub outcome: String,
+    pub resource_version: String,
+}
+
+/// Makes every object, or one, what it was right after a revision, by a new revision; the history stays.
+#[utoipa::path(post, path = "/api/v1/rollback", tag = "history", request_body = RollbackRequest,
+    responses((status = 200, body = RolledBack),
+              (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub async fn rollback(
+    State(state): State<AdminState>,
+    Extension(author): Extension<Author>,
+    JsonBody(r): JsonBody<RollbackRequest>,
+) -> Result<Json<RolledBack>, ApiError> {
+    let key = documents::optional_key(r.kind.as_deref(), r.namespace.as_deref(), r.name.as_deref())?;
+    // Tried first, so that a document from before a rule became stricter is refused, not stored.
+    let planned = state.store.rollback(r.revision, key.as_ref(), &author, true).await?;
+    for (object, outcome) in &planned {
+        if *outcome != Outcome::Deleted {
+            validate::parse_stored(object.key.kind, &object.spec).map_err(ApiError::Rejected)?;
+        }
+    }
+    let done = if r.dry_run { planned } else { state.store.rollback(r.revision, key.as_ref(), &author, false).await? };
+    let changed = done.iter().filter(|(_, outcome)| *outcome != Outcome::Unchanged);
+    let revision = changed.map(|(object, _)| object.revision).max();
+    let results = done
+        .iter()
+        .map(|(object, outcome)| RolledBackObject {
+            kind: object.key.kind.name().to_owned(),
+            namespace: object.key.object.namespace.clone(),
+            name: object.key.object.name.clone(),
+            outcome: render::outcome(*outcome).to_owned(),
+            resource_version: object.revision.to_string(),
+        })
+        .collect();
+    Ok(Json(RolledBack { revision, results }))
+}

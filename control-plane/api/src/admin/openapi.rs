@@ -1,0 +1,135 @@
+//! The OpenAPI 3.1 document: addresses and answers from the handlers, documents from the kinds. Made once; nothing in it is
+//! written a second time by hand, except the few answers that are rendered without a type.
+use std::sync::LazyLock;
+
+use schemars::generate::SchemaSettings;
+use serde_json::{Map, Value, json};
+use tidegate_policy::{
+    explain::{ExplainRequest, Explanation},
+    kinds::{Kind, SCHEMA_PATH, schemas},
+};
+
+use super::routes;
+
+static DOCUMENT: LazyLock<Value> = LazyLock::new(build);
+
+/// The document that `/openapi.json` answers.
+#[must_use]
+pub fn document() -> &'static Value {
+    &DOCUMENT
+}
+
+fn reference(name: &str) -> Value {
+    json!({"$ref": format!("{SCHEMA_PATH}{name}")})
+}
+
+fn build() -> Value {
+    let mut api = routes::protected().into_openapi();
+    api.merge(routes::open().into_openapi());
+    let mut document = serde_json::to_value(api).unwrap_or_default();
+    document["openapi"] = "3.1.0".into();
+    document["info"] = json!({
+        "title": "Tidegate admin API",
+        "version": env!("CARGO_PKG_VERSION"),
+        "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        "description": "Policies of tidegate.dev/v1alpha1, their history, explain, tokens and keys.",
+    });
+    document["security"] = json!([{"bearer": []}]);
+    let plurals: Vec<&str> = Kind::ALL.into_iter().map(Kind::plural).collect();
+    name_plurals(&mut document["paths"], &plurals);
+    let components = &mut document["components"];
+    components["securitySchemes"] =
+        json!({"bearer": {"type": "http", "scheme": "bearer", "description": "An admin token, tga_..."}});
+    if let Some(all) = components["schemas"].as_object_mut() {
+        all.extend(schemas().clone());
+        all.extend(explanations());
+        all.extend(answers());
+    }
+    document
+}
+
+/// `{plural}` is one of the kinds' plurals.
+fn name_plurals(paths: &mut Value, plurals: &[&str]) {
+    let operations = paths.as_object_mut().into_iter().flat_map(|p| p.values_mut());
+    let operations = operations.flat_map(|item| item.as_object_mut().into_iter().flat_map(|o| o.values_mut()));
+    for operation in operations {
+        let parameters = operation.get_mut("parameters").and_then(Value::as_array_mut);
+        for parameter in parameters.into_iter().flatten().filter(|p| p["name"] == "plural") {
+            parameter["schema"] = json!({"type": "string", "enum": plurals});
+        }
+    }
+}
+
+/// Question and answer of explain, which `policy` describes.
+fn explanations() -> Map<String, Value> {
+    let path = SCHEMA_PATH.trim_start_matches('#').trim_end_matches('/').to_owned();
+    let mut generator = SchemaSettings::draft2020_12().with(|s| s.definitions_path = path.into()).into_generator();
+    generator.subschema_for::<ExplainRequest>();
+    generator.subschema_for::<Explanation>();
+    generator.take_definitions(true)
+}
+
+fn object(required: &[&str], properties: Value) -> Value {
+    json!({"type": "object", "additionalProperties": false, "required": required, "properties": properties})
+}
+
+fn list(of: &str) -> Value {
+    json!({"type": "array", "items": reference(of)})
+}
+
+/// Schemas of what handlers render by hand.
+fn answers() -> Map<String, Value> {
+    let kinds: Vec<&str> = Kind::ALL.into_iter().map(Kind::name).collect();
+    let any: Vec<Value> = kinds.iter().map(|kind| reference(kind)).collect();
+    let lists: Vec<String> = kinds.iter().map(|kind| format!("{kind}List")).collect();
+    let next = json!({"type": ["string", "null"], "description": "Pass it as `continue` for the next page."});
+    let page = object(&["resourceVersion", "continue"], json!({"resourceVersion": {"type": "string"}, "continue": next}));
+    let time = json!({"type": "string", "format": "date-time"});
+    let maybe_time = json!({"type": ["string", "null"], "format": "date-time"});
+    let text = json!({"type": "string"});
+    let mut key = json!({
+        "id": text, "tenant": text, "description": text, "createdAt": time, "expiresAt": maybe_time, "revokedAt": maybe_time,
+    });
+    let key_fields = ["id", "tenant", "description", "createdAt", "expiresAt", "revokedAt"];
+    let api_key = object(&key_fields, key.clone());
+    key["key"] = json!({"type": "string", "description": "The key itself; shown this once."});
+    let created_key = object(&[&key_fields[..], &["key"]].concat(), key);
+    let revision = object(
+        &["revision", "at", "author", "source", "kind", "namespace", "name", "outcome", "spec"],
+        json!({
+            "revision": {"type": "integer"}, "at": time, "author": text, "source": {"enum": ["Rest", "File", "Kubernetes"]},
+            "kind": {"enum": kinds}, "namespace": text, "name": text,
+            "outcome": {"enum": ["Created", "Configured", "Deleted"]}, "spec": {"type": ["object", "null"]},
+        }),
+    );
+    let document_list = object(
+        &["apiVersion", "kind", "metadata", "items"],
+        json!({"apiVersion": text, "kind": {"enum": lists}, "metadata": page, "items": list("Document")}),
+    );
+    [
+        ("Document", json!({"oneOf": any, "discriminator": {"propertyName": "kind"}})),
+        ("Documents", list("Document")),
+        ("DocumentList", document_list),
+        ("Revision", revision),
+        ("RevisionList", object(&["metadata", "items"], json!({"metadata": page, "items": list("Revision")}))),
+        ("ApiKey", api_key),
+        ("CreatedApiKey", created_key),
+        (
+            "ApiKeyList",
+            object(
+                &["metadata", "items"],
+                json!({"metadata": object(&["continue"], json!({"continue": next})), "items": list("ApiKey")}),
+            ),
+        ),
+        (
+            "CreatedNodeToken",
+            object(
+                &["nodeId", "role", "token"],
+                json!({"nodeId": text, "role": {}, "token": {"type": "string", "description": "Shown this once."}}),
+            ),
+        ),
+    ]
+    .into_iter()
+    .map(|(name, schema)| (name.to_owned(), schema))
+    .collect()
+}

@@ -1,0 +1,50 @@
+//! Who is on the other end: from the bearer token alone. What a node says of itself is only compared with it.
+use std::{net::SocketAddr, sync::Arc};
+
+use tidegate_policy::ports::{NodeAuth, NodeIdentity, NodeRole};
+use tidegate_proto::contract::AUTHORIZATION;
+use tonic::metadata::MetadataMap;
+
+use super::refusal::Refusal;
+
+/// Node group of a gateway.
+const GATEWAY: &str = "gateway";
+
+/// The node group whose configuration an identity is served.
+pub fn group_of(identity: &NodeIdentity) -> String {
+    match &identity.role {
+        NodeRole::Gateway => GATEWAY.to_owned(),
+        NodeRole::Worker { pool } => format!("worker/{pool}"),
+    }
+}
+
+/// A checked caller. Keeps the token to notice when it is revoked; never prints it.
+pub(crate) struct Authenticated {
+    pub identity: NodeIdentity,
+    pub peer: Option<SocketAddr>,
+    token: String,
+    auth: Arc<dyn NodeAuth>,
+}
+
+impl Authenticated {
+    /// The token is still good for the same node in the same role.
+    pub fn still_good(&self) -> bool {
+        self.auth.authenticate(&self.token).is_some_and(|identity| identity == self.identity)
+    }
+}
+
+/// Checks the `authorization` metadata of a call.
+pub(crate) fn authenticate(
+    auth: &Arc<dyn NodeAuth>,
+    metadata: &MetadataMap,
+    peer: Option<SocketAddr>,
+) -> Result<Authenticated, Refusal> {
+    let value = metadata.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).ok_or(Refusal::Unauthenticated)?;
+    let (scheme, token) = value.split_once(' ').ok_or(Refusal::Unauthenticated)?;
+    if !scheme.eq_ignore_ascii_case("bearer") {
+        return Err(Refusal::Unauthenticated);
+    }
+    let token = token.trim().to_owned();
+    let identity = auth.authenticate(&token).ok_or(Refusal::Unauthenticated)?;
+    Ok(Authenticated { identity, peer, token, auth: auth.clone() })
+}

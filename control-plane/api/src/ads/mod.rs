@@ -1,0 +1,28 @@
+//! The ADS server: authenticated streams of configuration to Envoy, gRPC clients and workers, both variants.
+//! The protocol is `tidegate-xds`; here are only sockets, tokens and the clock. It decides nothing about content.
+//!
+//! A stream never costs more than one response per type: what is published while a client reads slowly merges, because the
+//! task of that stream does not look at the hub before everything was handed to the connection.
+mod clock;
+mod codec;
+mod convert;
+mod identity;
+mod listener;
+mod metrics;
+mod refusal;
+mod service;
+mod stream;
+
+pub use clock::now_ms;
+pub use identity::group_of;
+pub use listener::{ServeError, serve};
+pub use refusal::Refusal;
+pub use service::{AdsServer, Settings};
+
+pub(crate) use identity::{Authenticated, authenticate};
+
+/// Waits until the server stops.
+pub(crate) async fn drained(drain: &mut tokio::sync::watch::Receiver<bool>) {
+    // An error means that whoever would say so is gone: the server stops as well.
+    let _ = drain.wait_for(|drain| *drain).await;
+}

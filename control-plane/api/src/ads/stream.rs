@@ -1,0 +1,210 @@
+//! One stream: feeds requests, publications and time to the machine, hands its responses to the connection, and reports.
+//! It never looks at anything new while a response waits for the connection: that is what bounds its memory.
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use envoy_types::pb::envoy::config::core::v3::Node;
+use tidegate_xds::{Action, CloseCode, Event, Hub, Response, Stream};
+use tokio::{sync::mpsc, sync::watch, time::Instant};
+use tonic::{Status, Streaming};
+
+use super::{
+    Authenticated,
+    clock::now_ms,
+    convert::{self, Incoming},
+    drained, group_of,
+    refusal::Refusal,
+    service::Shared,
+};
+use crate::nodes::{AdsPeer, StreamTicket};
+
+/// What a stream begins with.
+pub(crate) struct Conversation<R> {
+    pub shared: Arc<Shared>,
+    pub caller: Authenticated,
+    pub inbound: Streaming<R>,
+    pub outbound: mpsc::Sender<Result<Response, Status>>,
+}
+
+/// Why a stream ended.
+enum End {
+    /// The client closed it or is gone.
+    Client,
+    /// We close it.
+    Server(Refusal),
+}
+
+/// Runs a stream to its end.
+pub(crate) async fn run<R: Incoming>(conversation: Conversation<R>) {
+    let Conversation { shared, caller, mut inbound, outbound } = conversation;
+    shared.metrics.streams.add(1, &[]);
+    let end = match first_request(&shared, &caller, &mut inbound).await {
+        Ok((first, node)) => converse(Talk::new::<R>((&shared, &caller, &outbound), &node), first, &mut inbound).await,
+        Err(end) => end,
+    };
+    shared.metrics.streams.add(-1, &[]);
+    if let End::Server(refusal) = end {
+        shared.metrics.refused(refusal.code());
+        tracing::debug!(node = %caller.identity.node_id, %refusal, "ended an ADS stream");
+        // Waits only as long as the client may still read.
+        let _ = tokio::time::timeout(Duration::from_secs(1), outbound.send(Err(refusal.into()))).await;
+    }
+}
+
+async fn converse<R: Incoming>(mut talk: Talk<'_>, first: R, inbound: &mut Streaming<R>) -> End {
+    let actions = first.hand_to(&mut talk.stream, now_ms());
+    if let Err(refusal) = talk.perform(actions) {
+        return End::Server(refusal);
+    }
+    talk.report();
+    talk.run(inbound).await
+}
+
+/// The request that says which node this is; its id must be the token's.
+async fn first_request<R: Incoming>(
+    shared: &Shared,
+    caller: &Authenticated,
+    inbound: &mut Streaming<R>,
+) -> Result<(R, Node), End> {
+    let patience = shared.settings.first_request;
+    let first = tokio::select! {
+        first = tokio::time::timeout(patience, inbound.message()) => first,
+        () = drained(&mut shared.drain.clone()) => return Err(End::Server(Refusal::Draining)),
+    };
+    let mut first = match first {
+        Err(_) => return Err(End::Server(Refusal::Silent { seconds: patience.as_secs() })),
+        Ok(Ok(Some(first))) => first,
+        Ok(Ok(None) | Err(_)) => return Err(End::Client),
+    };
+    let node = first.take_node().unwrap_or_default();
+    if node.id != caller.identity.node_id {
+        let said = node.id.chars().take(128).collect();
+        return Err(End::Server(Refusal::OtherNode { said }));
+    }
+    Ok((first, node))
+}
+
+struct Talk<'a> {
+    shared: &'a Arc<Shared>,
+    caller: &'a Authenticated,
+    outbound: &'a mpsc::Sender<Result<Response, Status>>,
+    hub: watch::Receiver<Arc<Hub>>,
+    group: String,
+    stream: Stream,
+    /// At most one response per type: nothing is read while one waits here.
+    queue: VecDeque<Response>,
+    ticket: StreamTicket,
+}
+
+type Ends<'a> = (&'a Arc<Shared>, &'a Authenticated, &'a mpsc::Sender<Result<Response, Status>>);
+
+impl<'a> Talk<'a> {
+    fn new<R: Incoming>((shared, caller, outbound): Ends<'a>, node: &Node) -> Self {
+        let mut hub = shared.hub.clone();
+        let group = group_of(&caller.identity);
+        let state = hub.borrow_and_update().group(&group);
+        let peer = AdsPeer {
+            identity: caller.identity.clone(),
+            group: group.clone(),
+            address: caller.peer,
+            variant: R::VARIANT,
+            build: convert::build(node),
+        };
+        tracing::debug!(node = %peer.identity.node_id, %group, build = %peer.build, "a node opened an ADS stream");
+        Self {
+            shared,
+            caller,
+            outbound,
+            hub,
+            group,
+            stream: Stream::new(R::VARIANT, shared.settings.stream, state, now_ms()),
+            queue: VecDeque::new(),
+            ticket: shared.nodes.connect(peer),
+        }
+    }
+
+    async fn run<R: Incoming>(&mut self, inbound: &mut Streaming<R>) -> End {
+        let mut drain = self.shared.drain.clone();
+        let mut recheck = tokio::time::interval(self.shared.settings.recheck_token);
+        loop {
+            let idle = self.queue.is_empty();
+            let deadline = self.stream.deadline_ms().filter(|_| idle);
+            let sleep = Duration::from_millis(deadline.unwrap_or_default().saturating_sub(now_ms()));
+            let actions = tokio::select! {
+                biased;
+                () = drained(&mut drain) => return End::Server(Refusal::Draining),
+                permit = self.outbound.reserve(), if !idle => {
+                    let Ok(permit) = permit else { return End::Client };
+                    if let Some(response) = self.queue.pop_front() {
+                        permit.send(Ok(response));
+                    }
+                    continue;
+                }
+                // Requests before publications: an ACK makes room for the next push.
+                request = inbound.message(), if idle => match request {
+                    Ok(Some(request)) => request.hand_to(&mut self.stream, now_ms()),
+                    Ok(None) | Err(_) => return End::Client,
+                },
+                changed = self.hub.changed(), if idle => {
+                    if changed.is_err() {
+                        return End::Server(Refusal::Draining);
+                    }
+                    let state = self.hub.borrow_and_update().group(&self.group);
+                    self.stream.on_update(&state, now_ms())
+                }
+                () = tokio::time::sleep_until(Instant::now() + sleep), if deadline.is_some() => self.stream.on_tick(now_ms()),
+                _ = recheck.tick() => {
+                    if !self.caller.still_good() {
+                        return End::Server(Refusal::Revoked);
+                    }
+                    continue;
+                }
+            };
+            if let Err(refusal) = self.perform(actions) {
+                return End::Server(refusal);
+            }
+            self.report();
+        }
+    }
+
+    fn perform(&mut self, actions: Vec<Action>) -> Result<(), Refusal> {
+        let metrics = &self.shared.metrics;
+        let state = self.stream.state();
+        for action in actions {
+            match action {
+                Action::Send(response) => {
+                    metrics.sent(&response, state);
+                    self.queue.push_back(response);
+                }
+                Action::Close { code: CloseCode::InvalidArgument, message } => {
+                    return Err(Refusal::BadRequest { what: message });
+                }
+                Action::Close { code: CloseCode::ResourceExhausted, message } => {
+                    return Err(Refusal::OutOfBounds { what: message });
+                }
+                Action::Observe(event) => {
+                    metrics.observed(&event, state, now_ms());
+                    self.log(&event);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn log(&self, event: &Event) {
+        let node = &self.caller.identity.node_id;
+        match event {
+            Event::Nacked(nack) => {
+                tracing::warn!(%node, type_url = %nack.type_url, refused = ?nack.refused, error = %nack.error, "a node refused its configuration");
+            }
+            Event::GaveUp { type_url } => {
+                tracing::warn!(%node, %type_url, "a node does not answer; going on without its ACK");
+            }
+            Event::Acked { .. } => {}
+        }
+    }
+
+    fn report(&mut self) {
+        let status = self.stream.status(now_ms());
+        self.ticket.report(status);
+    }
+}

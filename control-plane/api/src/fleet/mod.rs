@@ -1,0 +1,8 @@
+//! The fleet server: what workers say of themselves becomes leases in the store. A worker can speak only for itself.
+//! Load figures go to the registry, never into a lease. When a stream ends the lease lives on until it expires: the data
+//! path must not flap because a control plane restarts.
+mod lease;
+mod report;
+mod service;
+
+pub use service::{FleetService, FleetSettings, expire_leases};

@@ -1,0 +1,175 @@
+//! The tonic service of `tidegate.fleet.v1.Fleet`: one task per worker, reports in, directives out.
+use std::{net::IpAddr, sync::Arc, time::Duration};
+
+use tidegate_policy::ports::{FleetStore, NodeAuth, NodeRole};
+use tidegate_proto::fleet::{
+    Directive, WorkerReport,
+    fleet_server::{Fleet, FleetServer},
+};
+use tokio::{
+    sync::{Semaphore, mpsc, watch},
+    time::{Instant, sleep_until},
+};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::{lease::LeaseKeeper, report};
+use crate::{
+    ads::{Authenticated, Refusal, authenticate, drained},
+    nodes::NodeRegistry,
+};
+
+/// Bytes of one report.
+const MAX_REPORT_BYTES: usize = 256 << 10;
+
+/// Bounds and habits of the fleet server.
+#[derive(Clone, Debug)]
+pub struct FleetSettings {
+    /// How often workers report; a lease lasts three of these.
+    pub interval: Duration,
+    /// Addresses that any worker may register, besides the one it calls from.
+    pub allowed: Vec<IpAddr>,
+    pub max_streams: usize,
+    /// How often the token of an open stream is looked at again.
+    pub recheck_token: Duration,
+}
+
+impl Default for FleetSettings {
+    fn default() -> Self {
+        Self {
+            interval: Duration::from_secs(2),
+            allowed: Vec::new(),
+            max_streams: 4096,
+            recheck_token: Duration::from_secs(5),
+        }
+    }
+}
+
+/// The fleet service. Cheap to clone.
+#[derive(Clone)]
+pub struct FleetService {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    store: Arc<dyn FleetStore>,
+    auth: Arc<dyn NodeAuth>,
+    nodes: Arc<NodeRegistry>,
+    drain: watch::Receiver<bool>,
+    settings: FleetSettings,
+    streams: Arc<Semaphore>,
+}
+
+impl FleetService {
+    /// `drain`: becomes true when the server stops; streams then end and leases stay until they expire.
+    pub fn new(
+        store: Arc<dyn FleetStore>,
+        (auth, nodes): (Arc<dyn NodeAuth>, Arc<NodeRegistry>),
+        drain: watch::Receiver<bool>,
+        settings: FleetSettings,
+    ) -> Self {
+        let streams = Arc::new(Semaphore::new(settings.max_streams));
+        Self { shared: Arc::new(Shared { store, auth, nodes, drain, settings, streams }) }
+    }
+
+    /// For `tonic::transport::Server::add_service`.
+    pub fn into_server(self) -> FleetServer<Self> {
+        FleetServer::new(self).max_decoding_message_size(MAX_REPORT_BYTES)
+    }
+}
+
+#[tonic::async_trait]
+impl Fleet for FleetService {
+    type ReportStream = ReceiverStream<Result<Directive, Status>>;
+
+    async fn report(&self, request: Request<Streaming<WorkerReport>>) -> Result<Response<Self::ReportStream>, Status> {
+        let shared = self.shared.clone();
+        let caller = authenticate(&shared.auth, request.metadata(), request.remote_addr())?;
+        if !matches!(caller.identity.role, NodeRole::Worker { .. }) {
+            return Err(Refusal::NotAWorker.into());
+        }
+        if *shared.drain.borrow() {
+            return Err(Refusal::Draining.into());
+        }
+        let limit = shared.settings.max_streams;
+        let permit = shared.streams.clone().try_acquire_owned().map_err(|_| Refusal::TooManyStreams { limit })?;
+        let (directives, outbound) = mpsc::channel(4);
+        let inbound = request.into_inner();
+        tokio::spawn(async move {
+            let refusal = run(&shared, &caller, inbound, &directives).await;
+            if let Some(refusal) = refusal {
+                tracing::warn!(node = %caller.identity.node_id, code = refusal.code(), %refusal, "ended a fleet stream");
+                let _ = tokio::time::timeout(Duration::from_secs(1), directives.send(Err(refusal.into()))).await;
+            }
+            drop(permit);
+        });
+        Ok(Response::new(ReceiverStream::new(outbound)))
+    }
+}
+
+/// Runs a stream; Some when the server ends it.
+async fn run(
+    shared: &Shared,
+    caller: &Authenticated,
+    mut inbound: Streaming<WorkerReport>,
+    directives: &mpsc::Sender<Result<Directive, Status>>,
+) -> Option<Refusal> {
+    let interval = shared.settings.interval;
+    let report_interval_ms = u32::try_from(interval.as_millis()).unwrap_or(u32::MAX);
+    directives.send(Ok(Directive { report_interval_ms, drain: false })).await.ok()?;
+    let mut keeper = LeaseKeeper::new(shared.store.clone(), caller.identity.node_id.clone(), interval);
+    let mut drain = shared.drain.clone();
+    let mut recheck = tokio::time::interval(shared.settings.recheck_token);
+    let mut incarnation = String::new();
+    let refusal = loop {
+        let retry_at = keeper.retry_at();
+        let step = tokio::select! {
+            () = drained(&mut drain) => Err(Refusal::Draining),
+            report = inbound.message() => match report {
+                Ok(Some(report)) => match report::check(&report, caller, &shared.settings.allowed) {
+                    Ok((facts, view)) => {
+                        incarnation.clone_from(&facts.incarnation);
+                        shared.nodes.reported(&caller.identity, view);
+                        keeper.reported(facts).await
+                    }
+                    Err(refusal) => Err(refusal),
+                },
+                // The lease stays until it expires.
+                Ok(None) | Err(_) => break None,
+            },
+            () = sleep_until(retry_at.unwrap_or_else(Instant::now)), if retry_at.is_some() => keeper.retry().await,
+            _ = recheck.tick() => if caller.still_good() { Ok(()) } else { Err(Refusal::Revoked) },
+        };
+        if let Err(refusal) = step {
+            break Some(refusal);
+        }
+    };
+    shared.nodes.report_ended(&caller.identity.node_id, &incarnation);
+    refusal
+}
+
+/// Drops leases that ended, once per second, until `drain` becomes true. One task per control plane.
+pub async fn expire_leases(store: Arc<dyn FleetStore>, mut drain: watch::Receiver<bool>) {
+    let mut tick = tokio::time::interval(Duration::from_secs(1));
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut failing = false;
+    loop {
+        tokio::select! {
+            () = drained(&mut drain) => return,
+            _ = tick.tick() => match store.expire().await {
+                Ok(dropped) => {
+                    failing = false;
+                    if dropped {
+                        tracing::debug!("leases of workers ended");
+                    }
+                }
+                // Said once, not once per second.
+                Err(error) if !failing => {
+                    failing = true;
+                    tracing::warn!(%error, "ended leases cannot be dropped; trying again");
+                }
+                Err(_) => {}
+            },
+        }
+    }
+}

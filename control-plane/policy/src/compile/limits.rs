@@ -1,0 +1,129 @@
+//! Limits in compiled form, and where each is enforced. A limit on a model holds at the gateway and at every worker of all
+//! its pools; a limit on one pool holds at its workers, and at the gateway only when the model has no other pool.
+use std::collections::{BTreeMap, BTreeSet};
+
+use tidegate_limiter::matching::Condition;
+
+use super::{
+    objects::{Objects, Read, model_of},
+    rules,
+};
+use crate::{
+    kinds::{CounterSpec, LimitSpec, Mode, Rate, RateLimitPolicySpec, TargetKind, TargetRef},
+    names,
+    snapshot::{Counter, Limit, ObjectRef, RequestRate, Snapshot},
+    units::duration_ms,
+};
+
+/// The limits, and who enforces them.
+#[derive(Debug, Default)]
+pub(super) struct Limits {
+    pub limits: BTreeMap<String, Limit>,
+    /// Ids of the limits at the gateway, by model; oldest policy first.
+    pub by_model: BTreeMap<ObjectRef, Vec<String>>,
+    /// Ids of the limits at the workers, by pool; oldest policy first.
+    pub by_pool: BTreeMap<ObjectRef, Vec<String>>,
+    /// Where each policy applies, by its name.
+    pub reach: BTreeMap<ObjectRef, Reach>,
+}
+
+/// Where a policy applies.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Reach {
+    pub models: BTreeSet<ObjectRef>,
+    pub pools: BTreeSet<ObjectRef>,
+    /// Target pools that share their model with another pool: the gateway does not know which pool will answer.
+    pub workers_only: BTreeSet<ObjectRef>,
+    /// Targets that do not exist.
+    pub missing: Vec<TargetRef>,
+}
+
+/// Whether the gateway can enforce a limit's request rate: its rate limiter has no bucket conditions.
+pub fn gateway_holds_requests(limit: &Limit) -> bool {
+    limit.requests.is_some() && !limit.conditions.iter().any(|c| matches!(c, Condition::Bucket { .. }))
+}
+
+/// Whether the gateway can enforce a limit's concurrency: its circuit breakers look at no request and refuse for real.
+pub fn gateway_holds_concurrency(limit: &Limit) -> bool {
+    limit.concurrency.is_some() && limit.conditions.is_empty() && limit.counters.is_empty() && !limit.shadow
+}
+
+pub(super) fn compile(objects: &Objects<'_>) -> Limits {
+    let mut all = Limits::default();
+    for policy in &objects.limits {
+        let reach = reach(policy, objects);
+        for spec in &policy.spec.limits {
+            let Some(limit) = limit(policy, spec) else { continue };
+            for model in &reach.models {
+                all.by_model.entry(model.clone()).or_default().push(limit.id.clone());
+            }
+            for pool in &reach.pools {
+                all.by_pool.entry(pool.clone()).or_default().push(limit.id.clone());
+            }
+            all.limits.insert(limit.id.clone(), limit);
+        }
+        all.reach.insert(policy.name().clone(), reach);
+    }
+    all
+}
+
+fn reach(policy: &Read<'_, RateLimitPolicySpec>, objects: &Objects<'_>) -> Reach {
+    let mut reach = Reach::default();
+    for target in &policy.spec.target_refs {
+        let name = ObjectRef { namespace: policy.name().namespace.clone(), name: target.name.clone() };
+        match target.kind {
+            TargetKind::Model if objects.models.contains_key(&name) => {
+                reach.pools.extend(objects.pools_of(&name).map(|p| p.name().clone()));
+                reach.models.insert(name);
+            }
+            TargetKind::WorkerPool if objects.pools.contains_key(&name) => {
+                if let Some(model) = objects.pools.get(&name).map(model_of) {
+                    if objects.pools_of(&model).count() > 1 {
+                        reach.workers_only.insert(name.clone());
+                    } else if objects.models.contains_key(&model) {
+                        reach.models.insert(model);
+                    }
+                }
+                reach.pools.insert(name);
+            }
+            TargetKind::Model | TargetKind::WorkerPool => reach.missing.push(target.clone()),
+        }
+    }
+    reach.workers_only.retain(|pool| objects.pools.get(pool).is_none_or(|p| !reach.models.contains(&model_of(p))));
+    reach
+}
+
+fn limit(policy: &Read<'_, RateLimitPolicySpec>, spec: &LimitSpec) -> Option<Limit> {
+    let counters = spec.counters.iter().map(|c| match c {
+        CounterSpec::Tenant => Counter::Tenant,
+        CounterSpec::Header { header } => Counter::Header(header.name.to_ascii_lowercase()),
+    });
+    Some(Limit {
+        id: names::limit_id(policy.name(), &spec.name),
+        owner: policy.name().clone(),
+        owner_generation: policy.object.generation,
+        conditions: rules::conditions(&spec.matches)?,
+        counters: counters.collect(),
+        requests: match &spec.requests {
+            Some(rate) => Some(request_rate(rate)?),
+            None => None,
+        },
+        concurrency: spec.concurrency,
+        shadow: policy.spec.mode == Mode::Shadow,
+    })
+}
+
+fn request_rate(rate: &Rate) -> Option<RequestRate> {
+    Some(RequestRate { rate: rate.rate, window_ms: duration_ms(&rate.window)?, burst: rate.burst.unwrap_or(rate.rate) })
+}
+
+/// Sets the circuit breakers: on every arm of a model, the smallest concurrency that the gateway can hold.
+pub(super) fn breakers(snapshot: &mut Snapshot) {
+    for target in &snapshot.targets {
+        let limits = target.limits.iter().filter_map(|id| snapshot.limits.get(id)).filter(|l| gateway_holds_concurrency(l));
+        let smallest = limits.filter_map(|l| l.concurrency).min().map(|n| u32::try_from(n).unwrap_or(u32::MAX));
+        for arm in snapshot.arms.values_mut().filter(|a| a.model == target.model) {
+            arm.max_concurrency = smallest;
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! The next status of every object. Conditions of others (`Programmed`) are kept as they are.
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+
+use super::{
+    fleet::{Fleet, in_state, serves},
+    limits::{Limits, Reach, gateway_holds_concurrency, gateway_holds_requests},
+    objects::{Objects, Read, key, model_of},
+    release::{ArmNow, ReleaseOutcome, Routed, STABLE},
+};
+use crate::{
+    kinds::{Kind, ModelSpec, RateLimitPolicySpec, ReleasePolicySpec, WorkerPoolSpec},
+    ports::{ObjectKey, StoredObject, VersionState, WorkerLease},
+    snapshot::{Limit, ObjectRef},
+    status::{ACCEPTED, Condition, ConditionStatus, ObjectStatus, RESOLVED_REFS, Workers},
+};
+
+/// Most reasons that a pool's status lists.
+const MAX_REASONS: usize = 16;
+
+/// All that statuses are made from.
+pub(super) struct Statuses<'a, 'b> {
+    pub objects: &'b Objects<'a>,
+    pub fleet: &'b Fleet<'a>,
+    pub routed: &'b Routed,
+    pub limits: &'b Limits,
+    /// Gateways that may connect.
+    pub gateways: usize,
+    pub now: DateTime<Utc>,
+}
+
+/// Reason and message of a condition, and whether it holds.
+struct Finding {
+    holds: bool,
+    reason: &'static str,
+    message: String,
+}
+
+impl Finding {
+    fn yes(reason: &'static str, message: impl Into<String>) -> Self {
+        Self { holds: true, reason, message: message.into() }
+    }
+
+    fn no(reason: &'static str, message: impl Into<String>) -> Self {
+        Self { holds: false, reason, message: message.into() }
+    }
+
+    fn resolved(missing: &[String]) -> Self {
+        match missing {
+            [] => Self::yes("ResolvedRefs", "everything that is referred to exists"),
+            [..] => Self::no("RefNotFound", missing.join("; ")),
+        }
+    }
+}
+
+impl Statuses<'_, '_> {
+    pub fn all(&self) -> BTreeMap<ObjectKey, ObjectStatus> {
+        let objects = self.objects;
+        let broken = objects.broken.iter().map(|(object, why)| {
+            let status = ObjectStatus::from_value(&object.status);
+            let message = format!("the stored spec is not valid any more and is left out: {why}");
+            let fresh = ObjectStatus { arms: status.arms.clone(), ..ObjectStatus::default() };
+            (object.key.clone(), self.finish(object, &status, fresh, [Some(Finding::no("Invalid", message)), None]))
+        });
+        broken
+            .chain(objects.models.values().map(|o| (key(Kind::Model, o.name()), self.model(o))))
+            .chain(objects.pools.values().map(|o| (key(Kind::WorkerPool, o.name()), self.pool(o))))
+            .chain(objects.releases.iter().map(|o| (key(Kind::ReleasePolicy, o.name()), self.release(o))))
+            .chain(objects.limits.iter().map(|o| (key(Kind::RateLimitPolicy, o.name()), self.limit(o))))
+            .collect()
+    }
+
+    /// Joins a new status with the old one's conditions. `findings` are Accepted and ResolvedRefs.
+    fn finish(&self, object: &StoredObject, old: &ObjectStatus, fresh: ObjectStatus, findings: [Option<Finding>; 2]) -> ObjectStatus {
+        let generation = object.generation;
+        let mut status = ObjectStatus { observed_generation: generation, conditions: old.conditions.clone(), ..fresh };
+        for (name, finding) in [ACCEPTED, RESOLVED_REFS].into_iter().zip(findings) {
+            let Some(finding) = finding else {
+                status.conditions.retain(|c| c.condition_type != name);
+                continue;
+            };
+            status.set(Condition {
+                condition_type: name.to_owned(),
+                status: if finding.holds { ConditionStatus::True } else { ConditionStatus::False },
+                reason: finding.reason.to_owned(),
+                message: finding.message,
+                observed_generation: generation,
+                last_transition_time: self.now,
+            });
+        }
+        status
+    }
+
+    fn model(&self, model: &Read<'_, ModelSpec>) -> ObjectStatus {
+        let name = model.name();
+        let default = self.routed.defaults.get(name);
+        let arms = default.map(|v| (STABLE.to_owned(), v.clone())).into_iter().collect();
+        let pools = self.objects.pools_of(name).count();
+        let accepted = if pools == 0 {
+            Finding::yes("NoWorkerPool", "accepted; no WorkerPool serves it yet")
+        } else {
+            Finding::yes("Accepted", format!("served by {pools} WorkerPool{}", if pools == 1 { "" } else { "s" }))
+        };
+        let gone = self.routed.versions.get(name).into_iter().flatten().filter(|v| !model.spec.versions.iter().any(|m| m.name == **v));
+        let warnings = gone.map(|v| format!("version {v} is routed but no longer among `versions`")).collect();
+        let fresh = ObjectStatus { arms, warnings, ..ObjectStatus::default() };
+        self.finish(model.object, &model.status, fresh, [Some(accepted), Some(Finding::resolved(&[]))])
+    }
+
+    fn pool(&self, pool: &Read<'_, WorkerPoolSpec>) -> ObjectStatus {
+        let model = model_of(pool);
+        let missing = match self.objects.models.get(&model) {
+            None => vec![format!("Model {model} does not exist")],
+            Some(found) => missing_versions(found, pool.spec.versions.iter()),
+        };
+        let workers = workers(pool, self.fleet.of_pool(pool.name()));
+        let message = format!("{} of {} workers ready", workers.ready, workers.desired);
+        let fresh = ObjectStatus { workers: Some(workers), ..ObjectStatus::default() };
+        let findings = [Some(Finding::yes("Accepted", message)), Some(Finding::resolved(&missing))];
+        self.finish(pool.object, &pool.status, fresh, findings)
+    }
+
+    fn release(&self, policy: &Read<'_, ReleasePolicySpec>) -> ObjectStatus {
+        let model = ObjectRef { namespace: policy.name().namespace.clone(), name: policy.spec.target_ref.name.clone() };
+        let Some(outcome) = self.routed.releases.get(policy.name()) else {
+            let fresh = ObjectStatus { arms: policy.status.arms.clone(), ..ObjectStatus::default() };
+            let missing = Finding::resolved(&[format!("Model {model} does not exist")]);
+            let accepted = Finding::yes("Pending", "accepted; in force as soon as the model exists");
+            return self.finish(policy.object, &policy.status, fresh, [Some(accepted), Some(missing)]);
+        };
+        let wanted = [Some(&policy.spec.stable), policy.spec.candidate.as_ref()];
+        let mut missing = self.objects.models.get(&model).map(|m| missing_versions(m, wanted.into_iter().flatten())).unwrap_or_default();
+        if missing.is_empty() {
+            let undeclared = wanted.into_iter().flatten().filter(|v| !self.fleet.is_declared(&model, v));
+            missing.extend(undeclared.map(|v| format!("no WorkerPool has version {v} of Model {model}")));
+        }
+        let overlaps = self.routed.overlaps.get(policy.name()).into_iter().flatten();
+        let mut warnings: Vec<String> = overlaps.map(|o| o.message.clone()).collect();
+        if let Some(older) = &outcome.split_shadowed_by {
+            warnings.push(format!("the weights are not in force: the older ReleasePolicy {older} splits Model {model}"));
+        }
+        let fresh = ObjectStatus { arms: outcome.remembered(), warnings, ..ObjectStatus::default() };
+        let findings = [Some(release_accepted(outcome)), Some(Finding::resolved(&missing))];
+        self.finish(policy.object, &policy.status, fresh, findings)
+    }
+
+    fn limit(&self, policy: &Read<'_, RateLimitPolicySpec>) -> ObjectStatus {
+        let none = Reach::default();
+        let reach = self.limits.reach.get(policy.name()).unwrap_or(&none);
+        let missing: Vec<String> =
+            reach.missing.iter().map(|t| format!("{:?} {}/{} does not exist", t.kind, policy.name().namespace, t.name)).collect();
+        let mine = self.limits.limits.values().filter(|l| l.owner == *policy.name());
+        let bounds = mine.map(|l| self.bound(l, reach)).collect();
+        let warnings = reach.workers_only.iter().map(|pool| {
+            format!("WorkerPool {pool} shares its model with other pools: its limits hold at its workers, not at the gateway")
+        });
+        let accepted = Finding::yes("Accepted", places(reach));
+        let fresh = ObjectStatus { bounds, warnings: warnings.collect(), ..ObjectStatus::default() };
+        self.finish(policy.object, &policy.status, fresh, [Some(accepted), Some(Finding::resolved(&missing))])
+    }
+
+    /// What one limit admits at most, in words: per process, and in the fleet as it is now.
+    fn bound(&self, limit: &Limit, reach: &Reach) -> String {
+        let gateways = if reach.models.is_empty() { 0 } else { self.gateways };
+        let workers: usize = reach.pools.iter().map(|p| self.fleet.of_pool(p).len()).sum();
+        let mut parts = Vec::new();
+        if let Some(rate) = limit.requests {
+            let (burst, per, window) = (rate.burst, rate.rate, rate.window_ms);
+            let gateways = if gateway_holds_requests(limit) { gateways } else { 0 };
+            // With pools beyond the gateway's reach, only the workers bound the fleet.
+            let n = if gateways > 0 && reach.workers_only.is_empty() { gateways.min(workers) } else { workers };
+            let n = u64::try_from(n).unwrap_or(u64::MAX);
+            parts.push(format!(
+                "requests: each process admits at most {burst} + {per}*t/{window}ms in any t; {gateways} gateways and {workers} workers hold it now: at most {} + {}*t/{window}ms in the fleet",
+                burst.saturating_mul(n),
+                per.saturating_mul(n)
+            ));
+        }
+        if let Some(most) = limit.concurrency {
+            let n = u64::try_from(workers).unwrap_or(u64::MAX);
+            let at_gateway = if gateway_holds_concurrency(limit) && gateways > 0 { "each gateway per version and each worker" } else { "each worker" };
+            let fleet = most.saturating_mul(n);
+            parts.push(format!("concurrency: {at_gateway} admits at most {most} at a time; {workers} workers now: at most {fleet} in the fleet"));
+        }
+        let per = if limit.counters.is_empty() { "" } else { " (for each value of the counters)" };
+        let shadow = if limit.shadow { " (shadow: counted, never refused)" } else { "" };
+        format!("{}{per}{shadow}: {}", limit.id, parts.join("; "))
+    }
+}
+
+fn missing_versions<'v>(model: &Read<'_, ModelSpec>, wanted: impl Iterator<Item = &'v String>) -> Vec<String> {
+    let has = |v: &String| model.spec.versions.iter().any(|m| m.name == *v);
+    wanted.filter(|v| !has(v)).map(|v| format!("Model {} has no version {v}", model.name())).collect()
+}
+
+fn release_accepted(outcome: &ReleaseOutcome) -> Finding {
+    let waiting = |arm: &ArmNow| (arm.wanted != arm.version).then(|| format!("{} waits for its workers, {} answers", arm.wanted, arm.version));
+    let waits: Vec<String> = [Some(&outcome.stable), outcome.candidate.as_ref()].into_iter().flatten().filter_map(waiting).collect();
+    match (&outcome.split_shadowed_by, waits.is_empty()) {
+        (Some(older), _) => Finding::yes("SplitShadowed", format!("rules are in force; the split is that of the older ReleasePolicy {older}")),
+        (None, false) => Finding::yes("Waiting", waits.join("; ")),
+        (None, true) => Finding::yes("Accepted", "in force"),
+    }
+}
+
+fn places(reach: &Reach) -> String {
+    let gateway = if reach.models.is_empty() { "not at the gateway" } else { "at every gateway" };
+    format!("enforced {gateway}, and at every worker of {} WorkerPool{}", reach.pools.len(), if reach.pools.len() == 1 { "" } else { "s" })
+}
+
+fn workers(pool: &Read<'_, WorkerPoolSpec>, leases: &[&WorkerLease]) -> Workers {
+    let count = |test: &dyn Fn(&WorkerLease) -> bool| u32::try_from(leases.iter().filter(|w| test(w)).count()).unwrap_or(u32::MAX);
+    let failures = leases.iter().flat_map(|w| in_state(w, VersionState::Failed).map(|v| format!("{} {}: {}", w.node_id, v.name, v.error)));
+    Workers {
+        desired: pool.spec.replicas,
+        live: count(&|_| true),
+        ready: count(&|w| pool.spec.versions.iter().all(|v| serves(w, v))),
+        loading: count(&|w| in_state(w, VersionState::Loading).next().is_some()),
+        failed: count(&|w| in_state(w, VersionState::Failed).next().is_some()),
+        reasons: failures.take(MAX_REASONS).collect(),
+    }
+}

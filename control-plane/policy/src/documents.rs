@@ -1,0 +1,87 @@
+//! Bytes to documents: YAML (several documents) or JSON. Refuses every mistake of form at once: syntax, unknown kinds and
+//! fields, wrong types, missing fields, bad names. What a well-formed document may *say* is checked in `validate`.
+mod envelope;
+mod read;
+mod shape;
+mod suggest;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use crate::{
+    ports::ObjectKey,
+    reject::{Code, Rejection, Rejections},
+};
+
+pub(crate) use envelope::{is_label_key, is_label_part};
+pub use envelope::{name_problem, namespace_problem};
+
+/// Largest body, in bytes.
+pub const MAX_BYTES: usize = 1 << 20;
+
+/// Most documents in one body.
+pub const MAX_DOCUMENTS: usize = 100;
+
+/// A document whose form is right.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Document {
+    /// Its place in the body, from 0; empty documents are not counted.
+    pub index: usize,
+    pub key: ObjectKey,
+    pub labels: BTreeMap<String, String>,
+    pub annotations: BTreeMap<String, String>,
+    /// What the edit is based on.
+    pub resource_version: Option<i64>,
+    pub spec: Value,
+}
+
+/// A document and what is wrong with its form. `document` is there as soon as its kind is known; wrong places in it hold
+/// stand-ins, and `stand_ins` names them, so that the rest can still be checked.
+#[derive(Debug)]
+pub(crate) struct Draft {
+    pub document: Option<Document>,
+    pub rejections: Vec<Rejection>,
+    pub stand_ins: Vec<String>,
+}
+
+/// Reads a body.
+///
+/// # Errors
+/// Every mistake of form in every document.
+pub fn parse(bytes: &[u8]) -> Result<Vec<Document>, Rejections> {
+    let drafts = drafts(bytes)?;
+    let rejections: Vec<_> = drafts.iter().flat_map(|d| d.rejections.iter().cloned()).collect();
+    if rejections.is_empty() { Ok(drafts.into_iter().filter_map(|d| d.document).collect()) } else { Err(Rejections(rejections)) }
+}
+
+/// As [`parse`], but keeps documents with mistakes. An error means that nothing could be read at all.
+pub(crate) fn drafts(bytes: &[u8]) -> Result<Vec<Draft>, Rejections> {
+    let values = read::values(bytes).map_err(|r| Rejections(vec![r]))?;
+    let mut drafts: Vec<_> = values.iter().enumerate().map(|(index, value)| envelope::open(index, value)).collect();
+    refuse_repeats(&mut drafts);
+    Ok(drafts)
+}
+
+/// The same object twice in one body is a mistake: which one would be meant?
+fn refuse_repeats(drafts: &mut [Draft]) {
+    let mut seen: BTreeMap<ObjectKey, usize> = BTreeMap::new();
+    for draft in drafts {
+        let Some(document) = &draft.document else { continue };
+        if document.key.object.name.is_empty() {
+            continue;
+        }
+        if let Some(first) = seen.get(&document.key) {
+            draft.rejections.push(Rejection {
+                path: "$.metadata.name".to_owned(),
+                message: format!("{} stands in document {first} already", document.key),
+                code: Code::Duplicate,
+                document: Some(document.index),
+            });
+        } else {
+            seen.insert(document.key.clone(), document.index);
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! Question and answer of `explain`, as they stand in REST. Plain data.
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A request to explain.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ExplainRequest {
+    /// What the body's `model` says.
+    pub model: String,
+    /// For the record; no rule looks at it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// In order; a header may stand several times.
+    #[serde(default)]
+    pub headers: Vec<ExplainHeader>,
+    /// The tenant of the API key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
+}
+
+/// A header: `value`, or `valueBase64` for bytes that are not UTF-8.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ExplainHeader {
+    pub name: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value_base64: Option<String>,
+}
+
+impl ExplainHeader {
+    /// The value's bytes.
+    ///
+    /// # Errors
+    /// Both or bad base64, in words.
+    pub fn bytes(&self) -> Result<Vec<u8>, String> {
+        match (&self.value, &self.value_base64) {
+            (Some(_), Some(_)) => Err("it has both `value` and `valueBase64`".to_owned()),
+            (Some(text), None) => Ok(text.clone().into_bytes()),
+            (None, Some(text)) => STANDARD.decode(text).map_err(|e| format!("`valueBase64` is not base64: {e}")),
+            (None, None) => Ok(Vec::new()),
+        }
+    }
+}
+
+/// How it ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub enum Outcome {
+    #[default]
+    Routed,
+    /// No such model: the gateway answers 404.
+    UnknownModel,
+}
+
+/// The answer.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Explanation {
+    pub outcome: Outcome,
+    pub model: String,
+    /// "<namespace>/<name>" of the Model object.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+    /// `stable` or `candidate`; absent when chance decides.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub arm: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// Envoy's cluster.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<String>,
+    /// Workers behind the cluster.
+    pub endpoints: usize,
+    /// Which rule or split decided.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decided_by: Option<Decider>,
+    /// Rules in order, up to the one that decided.
+    pub rules: Vec<RuleVerdict>,
+    /// When the split decided: the header that is hashed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_header: Option<String>,
+    /// When the split decided and the header is there: 0 to 9,999.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bucket: Option<u32>,
+    /// True when the key header is absent and chance decides between the shares.
+    pub random: bool,
+    /// When the split decided: its intervals in order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub shares: Vec<ArmShare>,
+    /// Limits that count this request.
+    pub limits: Vec<LimitVerdict>,
+    /// Revision of the store that the snapshot was made from.
+    pub revision: i64,
+    pub notes: Vec<String>,
+}
+
+/// What decided.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Decider {
+    /// As in the response header `x-tidegate-rule`.
+    pub id: String,
+    pub kind: DeciderKind,
+    /// "<namespace>/<name>" of the policy (or of the model, for its default).
+    pub owner: String,
+    /// As in the response header `x-tidegate-generation`.
+    pub generation: i64,
+}
+
+/// A rule or the split.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+pub enum DeciderKind {
+    Rule,
+    Split,
+}
+
+/// A rule and whether it matched.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RuleVerdict {
+    pub id: String,
+    pub arm: String,
+    pub matched: bool,
+    pub conditions: Vec<ConditionVerdict>,
+}
+
+/// A condition, what it saw, and whether it holds.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ConditionVerdict {
+    /// In words: `x-gray-tag = "v2"`.
+    pub condition: String,
+    /// In words: `"v1"`, `absent`, `bucket 1234`.
+    pub saw: String,
+    pub holds: bool,
+}
+
+/// An interval of the split.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ArmShare {
+    pub arm: String,
+    pub cluster: String,
+    pub version: String,
+    /// Of 10,000.
+    pub weight: u32,
+    pub probability: f64,
+}
+
+/// A limit that counts the request.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LimitVerdict {
+    pub id: String,
+    pub generation: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requests: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<u64>,
+    /// Whose balance: `tenant "acme"`.
+    pub counters: Vec<String>,
+    pub shadow: bool,
+}

@@ -1,0 +1,108 @@
+//! `ReleasePolicy`: who sees which version.
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Match, TargetRef};
+
+/// Who sees which version of a model.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ReleasePolicySpec {
+    /// A Model.
+    pub target_ref: TargetRef,
+    /// The version that everybody sees who is not told otherwise.
+    pub stable: String,
+    /// The version on trial.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub candidate: Option<String>,
+    /// Requests that go to an arm whatever the weight. Precedence is by how specific the matches are, not by order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<ReleaseRule>,
+    /// The weight of the candidate. Exactly one step, without `hold`, for now.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<ReleaseStep>,
+    /// What keeps a user in one arm.
+    #[serde(default)]
+    pub assignment: Assignment,
+    /// When a step may go on. Not supported yet: must be absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gates: Option<ReleaseGates>,
+    /// What happens when a gate fails. Not supported yet: must be absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_fail: Option<OnFail>,
+}
+
+/// Requests that match go to one arm.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ReleaseRule {
+    /// All must hold; at least one.
+    #[serde(rename = "match")]
+    pub matches: Vec<Match>,
+    pub to: ArmName,
+}
+
+/// The two arms of a release.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize, JsonSchema)]
+pub enum ArmName {
+    Stable,
+    Candidate,
+}
+
+/// One step of a release.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ReleaseStep {
+    /// Per cent of the users that see the candidate, 0 to 100.
+    pub weight: u32,
+    /// How long to stay. Not supported yet: must be absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold: Option<String>,
+}
+
+/// What keeps a user in one arm.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Assignment {
+    /// Request header whose value is hashed. A request without it is assigned at random.
+    #[serde(default = "default_key")]
+    pub header: String,
+    /// Different salts give independent assignments. Absent: made from the policy's namespace and name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub salt: Option<String>,
+}
+
+fn default_key() -> String {
+    "x-user-id".to_owned()
+}
+
+impl Default for Assignment {
+    fn default() -> Self {
+        Self { header: default_key(), salt: None }
+    }
+}
+
+/// When a step may go on.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ReleaseGates {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p95_ratio: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error_delta: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_samples: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_latency: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_requests: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_concurrency: Option<u64>,
+}
+
+/// What happens when a gate fails.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+pub enum OnFail {
+    Rollback,
+    Pause,
+}

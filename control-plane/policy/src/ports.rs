@@ -1,0 +1,263 @@
+//! What the adapters offer each other: traits only. The store implements them, the servers use them, `run` joins the two.
+use std::net::SocketAddr;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{kinds::Kind, snapshot::ObjectRef};
+
+/// Kind, namespace and name.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct ObjectKey {
+    pub kind: Kind,
+    pub object: ObjectRef,
+}
+
+impl std::fmt::Display for ObjectKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.kind, self.object)
+    }
+}
+
+/// Which door an object came through; only that door may change it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Source {
+    Rest,
+    File,
+    Kubernetes,
+}
+
+/// An object as stored. `spec` was valid when it was written.
+#[derive(Clone, Debug)]
+pub struct StoredObject {
+    pub key: ObjectKey,
+    pub uid: uuid::Uuid,
+    /// Goes up by one when `spec` changes.
+    pub generation: i64,
+    /// The revision that wrote it last (spec, labels or annotations): `metadata.resourceVersion`.
+    pub revision: i64,
+    pub created_at: DateTime<Utc>,
+    pub source: Source,
+    pub labels: Value,
+    pub annotations: Value,
+    pub spec: Value,
+    pub status: Value,
+}
+
+/// One write of a batch; the batch succeeds or fails whole.
+#[derive(Clone, Debug)]
+pub struct Write {
+    pub key: ObjectKey,
+    pub labels: Value,
+    pub annotations: Value,
+    pub spec: Value,
+    /// `Some(n)`: only if the stored revision is n. `Some(0)`: only if there is none.
+    pub expected_revision: Option<i64>,
+}
+
+/// Who writes.
+#[derive(Clone, Debug)]
+pub struct Author {
+    /// Name of the admin token, or "file".
+    pub name: String,
+    pub source: Source,
+}
+
+/// What a write did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Outcome {
+    Created,
+    Configured,
+    Unchanged,
+    Deleted,
+}
+
+/// One line of the history.
+#[derive(Clone, Debug)]
+pub struct Revision {
+    pub revision: i64,
+    pub at: DateTime<Utc>,
+    pub author: String,
+    pub source: Source,
+    pub key: ObjectKey,
+    pub outcome: Outcome,
+    /// The spec after this revision; None after a deletion.
+    pub spec: Option<Value>,
+}
+
+/// A page of a listing, ordered by (namespace, name) or by revision.
+#[derive(Clone, Debug)]
+pub struct Page<T> {
+    pub items: Vec<T>,
+    /// Pass it back as `continue` for the next page.
+    pub next: Option<String>,
+    /// The newest revision of the store when this page was read.
+    pub revision: i64,
+}
+
+/// Why the store refused or failed. Each variant is one row of the servers' mapping tables.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// 409: the object changed, or exists, or is gone.
+    #[error("{key} is at resourceVersion {actual}, not {expected}")]
+    Conflict { key: String, expected: i64, actual: i64 },
+    /// 409: another door owns the object.
+    #[error("{key} is owned by {owner:?}; take it over with `tidegate adopt`")]
+    OwnedElsewhere { key: String, owner: Source },
+    /// 404.
+    #[error("{key} does not exist")]
+    NotFound { key: String },
+    /// 400: a continue token or a revision that does not parse or does not exist.
+    #[error("{what}")]
+    BadRequest { what: String },
+    /// 503: the database did not answer or refused.
+    #[error("the policy store is not reachable")]
+    Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// Objects and their history. Every write that answers Ok is on disk.
+#[async_trait]
+pub trait ObjectStore: Send + Sync {
+    /// Writes all or nothing; `dry_run` answers the same and leaves nothing behind. One (object, outcome) per write, in order.
+    async fn write(&self, batch: Vec<Write>, author: &Author, dry_run: bool) -> Result<Vec<(StoredObject, Outcome)>, StoreError>;
+    async fn get(&self, key: &ObjectKey) -> Result<StoredObject, StoreError>;
+    /// `namespace: None` lists all. `limit` is at most 500.
+    async fn list(&self, kind: Kind, namespace: Option<&str>, limit: u32, after: Option<&str>) -> Result<Page<StoredObject>, StoreError>;
+    async fn delete(&self, key: &ObjectKey, expected_revision: Option<i64>, author: &Author, dry_run: bool) -> Result<StoredObject, StoreError>;
+    /// Newest first.
+    async fn history(&self, key: Option<&ObjectKey>, limit: u32, after: Option<&str>) -> Result<Page<Revision>, StoreError>;
+    /// Makes every object (or only `key`) what it was right after `revision`; new revisions are appended, none removed.
+    async fn rollback(&self, revision: i64, key: Option<&ObjectKey>, author: &Author, dry_run: bool) -> Result<Vec<(StoredObject, Outcome)>, StoreError>;
+    /// Moves ownership of an object to the author's door.
+    async fn adopt(&self, key: &ObjectKey, author: &Author) -> Result<StoredObject, StoreError>;
+    /// Replaces `status` if it differs; never touches spec, generation or revision. False when nothing changed.
+    async fn put_status(&self, key: &ObjectKey, uid: uuid::Uuid, status: Value) -> Result<bool, StoreError>;
+    /// Everything that compile reads, from one consistent read.
+    async fn read_all(&self) -> Result<Everything, StoreError>;
+    /// Answers when the store can be written.
+    async fn ready(&self) -> Result<(), StoreError>;
+}
+
+/// One consistent read of the store.
+#[derive(Clone, Debug, Default)]
+pub struct Everything {
+    pub revision: i64,
+    pub objects: Vec<StoredObject>,
+    pub fleet: Vec<WorkerLease>,
+    pub api_keys: Vec<ApiKey>,
+    pub node_tokens: Vec<NodeToken>,
+    pub admin_tokens: Vec<AdminToken>,
+}
+
+/// A fact about the fleet, kept until `expires_at`.
+#[derive(Clone, PartialEq, Debug)]
+pub struct WorkerLease {
+    pub node_id: String,
+    pub incarnation: String,
+    pub pool: ObjectRef,
+    pub address: SocketAddr,
+    pub ready: bool,
+    pub versions: Vec<LeasedVersion>,
+    pub expires_at: DateTime<Utc>,
+}
+
+/// What a worker says of one version.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct LeasedVersion {
+    pub name: String,
+    pub state: VersionState,
+    pub error: String,
+}
+
+/// See `tidegate.fleet.v1.VersionState`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum VersionState {
+    Loading,
+    Serving,
+    Draining,
+    Failed,
+}
+
+/// What became of a lease.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum LeaseOutcome {
+    /// Stored; `changed` when compile would see a difference.
+    Held { changed: bool },
+    /// Another live node holds this address.
+    AddressTaken { by: String },
+}
+
+/// Leases of fleet facts.
+#[async_trait]
+pub trait FleetStore: Send + Sync {
+    /// Writes or renews a lease for `ttl_ms`. Facts that compile reads notify when they change; a mere renewal does not.
+    async fn hold(&self, lease: &WorkerLease, ttl_ms: u64) -> Result<LeaseOutcome, StoreError>;
+    /// Ends a lease now, if it is still this incarnation's.
+    async fn release(&self, node_id: &str, incarnation: &str) -> Result<(), StoreError>;
+    /// Drops leases that ended; true when any did.
+    async fn expire(&self) -> Result<bool, StoreError>;
+}
+
+/// What a node may be.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub enum NodeRole {
+    Gateway,
+    Worker { pool: ObjectRefText },
+}
+
+/// "<namespace>/<name>".
+pub type ObjectRefText = String;
+
+/// An authenticated node.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct NodeIdentity {
+    pub node_id: String,
+    pub role: NodeRole,
+}
+
+/// A token of a node, hashed.
+#[derive(Clone, Debug)]
+pub struct NodeToken {
+    pub sha256: Vec<u8>,
+    pub identity: NodeIdentity,
+    pub created_at: DateTime<Utc>,
+}
+
+/// A token of an administrator, hashed.
+#[derive(Clone, Debug)]
+pub struct AdminToken {
+    pub name: String,
+    pub sha256: Vec<u8>,
+}
+
+/// An API key as kept: public half only.
+#[derive(Clone, Debug)]
+pub struct ApiKey {
+    pub id: String,
+    pub tenant: String,
+    pub description: String,
+    pub jwk: Value,
+    pub created_at: DateTime<Utc>,
+    pub expires_at: Option<DateTime<Utc>>,
+    pub revoked_at: Option<DateTime<Utc>>,
+}
+
+/// Tokens and keys. Nothing usable is ever stored: hashes and public keys only.
+#[async_trait]
+pub trait CredentialStore: Send + Sync {
+    /// False when the name is taken.
+    async fn add_admin_token(&self, token: &AdminToken) -> Result<bool, StoreError>;
+    /// Replaces the node's earlier token.
+    async fn put_node_token(&self, token: &NodeToken) -> Result<(), StoreError>;
+    async fn revoke_node_token(&self, node_id: &str) -> Result<(), StoreError>;
+    async fn add_api_key(&self, key: &ApiKey) -> Result<(), StoreError>;
+    async fn list_api_keys(&self, limit: u32, after: Option<&str>) -> Result<Page<ApiKey>, StoreError>;
+    async fn revoke_api_key(&self, id: &str) -> Result<ApiKey, StoreError>;
+}
+
+/// Checks the token of a gRPC stream; answered from memory, so a node can come back while the database is away.
+pub trait NodeAuth: Send + Sync {
+    fn authenticate(&self, bearer: &str) -> Option<NodeIdentity>;
+}

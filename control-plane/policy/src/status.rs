@@ -1,0 +1,101 @@
+//! What the system says about an object. Made by `compile`; the status writer adds `Programmed` from the nodes' answers.
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// The object is well-formed and in force, as far as it can be.
+pub const ACCEPTED: &str = "Accepted";
+/// Everything that the object names exists.
+pub const RESOLVED_REFS: &str = "ResolvedRefs";
+/// Every node that needs it has it. Set by the status writer.
+pub const PROGRAMMED: &str = "Programmed";
+
+/// `status` of every kind; each kind fills its part.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ObjectStatus {
+    /// The generation of the spec that this status is about.
+    pub observed_generation: i64,
+    pub conditions: Vec<Condition>,
+    /// Which version each arm uses now: `stable`, `candidate`. On a Model: the version that is routed when no rule says else.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub arms: BTreeMap<String, String>,
+    /// RateLimitPolicy: what each limit admits at most, per process and in the fleet, and where it is enforced.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub bounds: Vec<String>,
+    /// WorkerPool: what its workers report.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub workers: Option<Workers>,
+    /// What is allowed but probably not meant: unreachable rules, shadowed weights.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+}
+
+impl ObjectStatus {
+    /// Reads a stored status; anything that does not parse counts as no status.
+    pub fn from_value(value: &Value) -> Self {
+        serde_json::from_value(value.clone()).unwrap_or_default()
+    }
+
+    /// The condition of a type.
+    pub fn condition(&self, condition_type: &str) -> Option<&Condition> {
+        self.conditions.iter().find(|c| c.condition_type == condition_type)
+    }
+
+    /// Sets a condition. `lastTransitionTime` moves only when `status` does.
+    pub fn set(&mut self, mut condition: Condition) {
+        match self.conditions.iter_mut().find(|c| c.condition_type == condition.condition_type) {
+            Some(old) => {
+                if old.status == condition.status {
+                    condition.last_transition_time = old.last_transition_time;
+                }
+                *old = condition;
+            }
+            None => self.conditions.push(condition),
+        }
+    }
+}
+
+/// A Kubernetes condition (KEP-1623).
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Condition {
+    #[serde(rename = "type")]
+    pub condition_type: String,
+    pub status: ConditionStatus,
+    /// One word for machines.
+    pub reason: String,
+    pub message: String,
+    pub observed_generation: i64,
+    #[schemars(with = "String")]
+    pub last_transition_time: DateTime<Utc>,
+}
+
+/// Of a condition.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+pub enum ConditionStatus {
+    True,
+    False,
+    Unknown,
+}
+
+/// The workers of a pool.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Workers {
+    /// `spec.replicas`.
+    pub desired: u32,
+    /// Workers with a live lease.
+    pub live: u32,
+    /// Live workers that serve every version of the spec.
+    pub ready: u32,
+    /// Live workers that load a version now.
+    pub loading: u32,
+    /// Live workers with a version that failed.
+    pub failed: u32,
+    /// Why versions failed: `<node> <version>: <reason>`, at most 16.
+    pub reasons: Vec<String>,
+}

@@ -1,0 +1,10 @@
+//! Tests of the policy package through its public face: goldens, properties, a fuzzer. No I/O but the golden files.
+mod fuzz;
+mod golden;
+mod order;
+mod precedence;
+mod properties;
+mod scenario;
+mod show;
+mod swap;
+mod warn;

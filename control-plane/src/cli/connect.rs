@@ -1,0 +1,231 @@
+//! How the command line reaches the admin API: where it is, with which token. The token is read from a file, sent only over loopback
+//! or TLS, and never printed.
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use reqwest::{Method, Url, header};
+use serde_json::Value;
+
+use super::problem::Problem;
+use crate::{config::Secret, error::Error};
+
+/// Longest wait for one answer.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// An answer that is longer is no answer of Tidegate.
+const MAX_ANSWER: usize = 64 << 20;
+
+/// Where the admin API is.
+#[derive(Clone, Debug, Default, clap::Args)]
+#[command(next_help_heading = "Connection")]
+pub struct ConnectArgs {
+    /// URL of the admin API. Default: what `up` wrote into the data directory, then http://127.0.0.1:9080
+    #[arg(long, value_name = "URL", env = "TIDEGATE_SERVER")]
+    pub server: Option<String>,
+    /// File with the admin token. Default: admin-token in the data directory
+    #[arg(long, value_name = "FILE", env = "TIDEGATE_TOKEN_FILE")]
+    pub token_file: Option<PathBuf>,
+    /// PEM certificates to trust for https, instead of the system's
+    #[arg(long, value_name = "FILE", env = "TIDEGATE_CA_FILE")]
+    pub ca_file: Option<PathBuf>,
+    /// Data directory of the server on this machine. Default: .tidegate, then /var/lib/tidegate
+    #[arg(long, value_name = "DIR", env = "TIDEGATE_DATA_DIR")]
+    pub data_dir: Option<PathBuf>,
+}
+
+/// A connection to the admin API.
+#[derive(Debug)]
+pub struct Client {
+    http: reqwest::Client,
+    base: Url,
+    token: Secret,
+}
+
+impl ConnectArgs {
+    fn data_dirs(&self) -> Vec<PathBuf> {
+        match &self.data_dir {
+            Some(dir) => vec![dir.clone()],
+            None => vec![PathBuf::from(".tidegate"), PathBuf::from("/var/lib/tidegate")],
+        }
+    }
+
+    fn server(&self) -> String {
+        if let Some(server) = &self.server {
+            return server.clone();
+        }
+        let written = self.data_dirs().iter().find_map(|dir| {
+            let text = std::fs::read_to_string(dir.join("up.json")).ok()?;
+            let value: Value = serde_json::from_str(&text).ok()?;
+            Some(value.get("adminUrl")?.as_str()?.to_owned())
+        });
+        written.unwrap_or_else(|| "http://127.0.0.1:9080".to_owned())
+    }
+
+    fn token(&self) -> Result<Secret, Error> {
+        let candidates = match &self.token_file {
+            Some(file) => vec![file.clone()],
+            None => self.data_dirs().iter().map(|d| d.join("admin-token")).collect(),
+        };
+        let mut reasons = Vec::new();
+        for file in candidates {
+            match std::fs::read_to_string(&file) {
+                Ok(text) if !text.trim().is_empty() => return Ok(Secret::new(text.trim())),
+                Ok(_) => reasons.push(format!("{} is empty", file.display())),
+                Err(error) => reasons.push(format!("{}: {error}", file.display())),
+            }
+        }
+        Err(Error::NoToken { reason: reasons.join(", ") })
+    }
+
+    /// Finds server and token. Connects to nothing yet.
+    ///
+    /// # Errors
+    /// TG-1511, TG-1514, TG-1515, TG-1516.
+    pub fn client(&self) -> Result<Client, Error> {
+        let server = self.server();
+        let base = Url::parse(&server).map_err(|e| Error::Usage(format!("--server {server:?} is no URL: {e}")))?;
+        let loopback = is_loopback(&base);
+        match base.scheme() {
+            "https" => {}
+            "http" if loopback => {}
+            "http" => return Err(Error::TokenInClear { url: base.to_string() }),
+            other => return Err(Error::Usage(format!("--server must begin with http:// or https://, not {other}://"))),
+        }
+        let mut http = reqwest::Client::builder()
+            .timeout(TIMEOUT)
+            .connect_timeout(Duration::from_secs(5))
+            .redirect(reqwest::redirect::Policy::none())
+            .user_agent(concat!("tidegate/", env!("CARGO_PKG_VERSION")));
+        if loopback {
+            http = http.no_proxy();
+        }
+        if let Some(path) = &self.ca_file {
+            http = http.tls_certs_only(ca_certificates(path)?);
+        }
+        let http = http.build().map_err(|e| Error::Usage(format!("the HTTP client could not be made: {e}")))?;
+        Ok(Client { http, base, token: self.token()? })
+    }
+}
+
+fn is_loopback(url: &Url) -> bool {
+    match url.host_str() {
+        Some("localhost") => true,
+        Some(host) => host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback()),
+        None => false,
+    }
+}
+
+fn ca_certificates(path: &Path) -> Result<Vec<reqwest::Certificate>, Error> {
+    let refuse = |reason: String| Error::CaFile { path: path.to_owned(), reason };
+    let pem = std::fs::read(path).map_err(|e| refuse(e.to_string()))?;
+    let certificates = reqwest::Certificate::from_pem_bundle(&pem).map_err(|e| refuse(e.to_string()))?;
+    if certificates.is_empty() { Err(refuse("it holds no certificate".to_owned())) } else { Ok(certificates) }
+}
+
+impl Client {
+    /// The URL of a path under the server; each segment is escaped.
+    pub fn url(&self, segments: &[&str], query: &[(&str, &str)]) -> Url {
+        let mut url = self.base.clone();
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.pop_if_empty().extend(segments);
+        }
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        url
+    }
+
+    /// # Errors
+    /// TG-1510 when nobody answers, the server's own code when it refuses, TG-1513 when the answer makes no sense.
+    async fn send(&self, method: Method, url: Url, body: Option<&Value>) -> Result<Value, Error> {
+        let mut request = self.http.request(method, url);
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        self.exchange(request).await
+    }
+
+    /// As [`Client::send`], only if the object's resourceVersion is still `version`.
+    ///
+    /// # Errors
+    /// As the other calls; 409 when it is not.
+    pub async fn send_if(&self, method: Method, url: Url, version: Option<&str>) -> Result<Value, Error> {
+        let mut request = self.http.request(method, url);
+        if let Some(version) = version {
+            request = request.header(header::IF_MATCH, format!("\"{version}\""));
+        }
+        self.exchange(request).await
+    }
+
+    async fn exchange(&self, request: reqwest::RequestBuilder) -> Result<Value, Error> {
+        let request = request
+            .header(header::AUTHORIZATION, self.bearer()?)
+            .header(header::ACCEPT, "application/json, application/problem+json");
+        let shown = self.base.to_string();
+        let unreachable = |source: reqwest::Error| Error::Unreachable { url: self.base.to_string(), source: source.without_url() };
+        let mut response = request.send().await.map_err(unreachable)?;
+        let status = response.status();
+        let mut bytes = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
+            bytes.extend_from_slice(&chunk);
+            if bytes.len() > MAX_ANSWER {
+                return Err(Error::Answer { url: shown, reason: "it is longer than 64 MiB".to_owned() });
+            }
+        }
+        if status.is_success() {
+            let body = if bytes.is_empty() { Ok(Value::Null) } else { serde_json::from_slice(&bytes) };
+            return body.map_err(|e| Error::Answer { url: shown, reason: e.to_string() });
+        }
+        match serde_json::from_slice::<Problem>(&bytes) {
+            Ok(mut problem) if !problem.title.is_empty() || !problem.code.is_empty() => {
+                problem.status = status.as_u16();
+                Err(Error::Refused(Box::new(problem)))
+            }
+            Ok(_) | Err(_) => Err(Error::Answer { url: shown, reason: format!("status {status} without an explanation") }),
+        }
+    }
+
+    fn bearer(&self) -> Result<header::HeaderValue, Error> {
+        let mut value = header::HeaderValue::from_str(&format!("Bearer {}", self.token.reveal()))
+            .map_err(|_| Error::NoToken { reason: "the file holds characters that no token has".to_owned() })?;
+        value.set_sensitive(true);
+        Ok(value)
+    }
+
+    pub async fn get(&self, segments: &[&str], query: &[(&str, &str)]) -> Result<Value, Error> {
+        self.send(Method::GET, self.url(segments, query), None).await
+    }
+
+    pub async fn post(&self, segments: &[&str], query: &[(&str, &str)], body: &Value) -> Result<Value, Error> {
+        self.send(Method::POST, self.url(segments, query), Some(body)).await
+    }
+
+    pub async fn delete(&self, segments: &[&str], query: &[(&str, &str)]) -> Result<Value, Error> {
+        self.send(Method::DELETE, self.url(segments, query), None).await
+    }
+
+    /// Every item of a paged listing, and the listing's other fields.
+    pub async fn list(&self, segments: &[&str], query: &[(&str, &str)], most: usize) -> Result<Vec<Value>, Error> {
+        let mut items = Vec::new();
+        let mut next: Option<String> = None;
+        loop {
+            let limit = most.saturating_sub(items.len()).clamp(1, 500).to_string();
+            let mut query = query.to_vec();
+            query.push(("limit", &limit));
+            if let Some(token) = &next {
+                query.push(("continue", token));
+            }
+            let page = self.get(segments, &query).await?;
+            let found = page.get("items").and_then(Value::as_array).cloned().unwrap_or_default();
+            let empty = found.is_empty();
+            items.extend(found);
+            let token = page.pointer("/metadata/continue").or_else(|| page.get("continue")).and_then(Value::as_str);
+            next = token.filter(|t| !t.is_empty()).map(str::to_owned);
+            if next.is_none() || empty || items.len() >= most {
+                items.truncate(most);
+                return Ok(items);
+            }
+        }
+    }
+}

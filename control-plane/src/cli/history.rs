@@ -1,0 +1,94 @@
+//! `history` and `rollback`: what was written when and by whom, and back to it.
+use serde_json::{Value, json};
+
+use super::{
+    apply::results,
+    connect::ConnectArgs,
+    objects::{NamespaceArgs, kind_and_name},
+    output::{self, Format, TextFormat, at, table},
+};
+use crate::error::Error;
+
+#[derive(Clone, Debug, clap::Args)]
+pub struct HistoryArgs {
+    /// Only this kind, or this object (KIND NAME, KIND/NAME)
+    pub kind: Option<String>,
+    pub name: Option<String>,
+    #[command(flatten)]
+    pub namespace: NamespaceArgs,
+    /// Most revisions to show, newest first
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub limit: u32,
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Format,
+    #[command(flatten)]
+    pub connect: ConnectArgs,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub struct RollbackArgs {
+    /// Only this object (KIND NAME, KIND/NAME); without it everything goes back
+    pub kind: Option<String>,
+    pub name: Option<String>,
+    /// The revision to go back to, as `history` shows it
+    #[arg(long, value_name = "REVISION")]
+    pub to: u64,
+    #[command(flatten)]
+    pub namespace: NamespaceArgs,
+    /// Say what would happen, and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: TextFormat,
+    #[command(flatten)]
+    pub connect: ConnectArgs,
+}
+
+pub async fn history(args: &HistoryArgs) -> Result<String, Error> {
+    let object = args.kind.as_deref().map(|k| kind_and_name(k, args.name.as_deref())).transpose()?;
+    let client = args.connect.client()?;
+    let mut query = Vec::new();
+    if let Some((kind, name)) = &object {
+        query.push(("kind", kind.name()));
+        if let Some(name) = name {
+            query.extend([("namespace", args.namespace.namespace.as_str()), ("name", name.as_str())]);
+        }
+    }
+    let items = client.list(&["api", "v1", "revisions"], &query, args.limit as usize).await?;
+    Ok(match args.output {
+        Format::Json => output::json(&json!({"items": items})),
+        Format::Yaml => output::yaml(&json!({"items": items})),
+        Format::Table | Format::Wide => revisions(&items),
+    })
+}
+
+/// One line per revision.
+pub fn revisions(items: &[Value]) -> String {
+    let rows: Vec<Vec<String>> = items
+        .iter()
+        .map(|r| {
+            let object = format!("{}/{}/{}", at(r, "/kind"), at(r, "/namespace"), at(r, "/name"));
+            vec![at(r, "/revision"), at(r, "/at"), at(r, "/author"), at(r, "/source"), at(r, "/outcome"), object]
+        })
+        .collect();
+    table(&["REVISION", "AT", "AUTHOR", "SOURCE", "OUTCOME", "OBJECT"], &rows)
+}
+
+pub async fn rollback(args: &RollbackArgs) -> Result<String, Error> {
+    let mut body = json!({"revision": args.to, "dryRun": args.dry_run});
+    if let Some(kind) = &args.kind {
+        let (kind, name) = kind_and_name(kind, args.name.as_deref())?;
+        let name = name.ok_or_else(|| Error::Usage("name the object, or leave the kind out to roll everything back".to_owned()))?;
+        body["kind"] = json!(kind.name());
+        body["namespace"] = json!(args.namespace.namespace);
+        body["name"] = json!(name);
+    }
+    let answer = args.connect.client()?.post(&["api", "v1", "rollback"], &[], &body).await?;
+    Ok(match args.output {
+        TextFormat::Json => output::json(&answer),
+        TextFormat::Text => match results(&answer, args.dry_run) {
+            text if text.is_empty() => format!("Nothing differs from revision {}.\n", args.to),
+            text => text,
+        },
+    })
+}

@@ -1,0 +1,170 @@
+//! The command line: parsing, which runtime a command needs, exit codes. Commands talk to the admin API like any other client.
+mod apply;
+mod connect;
+mod documents;
+mod exec;
+mod explain;
+mod history;
+mod keys;
+mod nodes;
+mod objects;
+mod output;
+mod problem;
+mod start;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+pub use connect::{Client, ConnectArgs};
+pub use problem::{Problem, ProblemError};
+
+use crate::error::Error;
+
+const EXIT_CODES: &str = "Exit status: 0 done; 1 refused or failed; 64 wrong usage or configuration; 66 a file cannot be read; \
+                          69 the server is not reachable; 77 no token, or not allowed.";
+
+/// Tidegate: one document says who may use how much, who sees which version and which weights run where; the fleet does it.
+#[derive(Debug, Parser)]
+#[command(name = "tidegate", version, arg_required_else_help = true, after_help = EXIT_CODES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run everything on this machine: Postgres, the control plane, the gateway, the workers
+    #[command(
+        after_help = "Examples:\n  tidegate up\n  tidegate up --apply examples/ --data-dir /tmp/tg\n  tidegate up --database-url-file pg.url --admin-listen 127.0.0.1:9081"
+    )]
+    Up(start::UpCommand),
+    /// Run the control plane alone
+    #[command(after_help = "Examples:\n  tidegate serve --database-url-file /etc/tidegate/pg.url\n  TIDEGATE_DATABASE_URL=postgres://… tidegate serve")]
+    Serve(start::ServeCommand),
+    /// Show every setting of `up` and `serve`, where it comes from, and every mistake
+    #[command(after_help = "Examples:\n  tidegate check-config --config tidegate.yaml\n  tidegate check-config --max-workers 4 -o json")]
+    CheckConfig(start::CheckConfigCommand),
+    /// Create or change objects from files, all or nothing
+    #[command(after_help = "Examples:\n  tidegate apply -f examples/\n  tidegate apply -f chat.yaml --dry-run\n  cat chat.yaml | tidegate apply -f -")]
+    Apply(apply::ApplyArgs),
+    /// Show what `apply` would change
+    #[command(after_help = "Examples:\n  tidegate diff -f examples/\n  tidegate diff -f chat.yaml --exit-code")]
+    Diff(apply::DiffArgs),
+    /// List objects, or show one
+    #[command(after_help = "Examples:\n  tidegate get models\n  tidegate get rel chat -o yaml\n  tidegate get all -A -o wide")]
+    Get(objects::GetArgs),
+    /// Delete an object
+    #[command(after_help = "Examples:\n  tidegate delete releasepolicy chat\n  tidegate delete wp/chat-canary --dry-run")]
+    Delete(objects::DeleteArgs),
+    /// Say which arm, limits and rules a request gets, and why
+    #[command(
+        after_help = "Examples:\n  tidegate explain --model tide-chat --header 'X-Gray-Tag: v2.1'\n  tidegate explain --model tide-chat -H 'x-user-id: u42' --tenant acme -o json"
+    )]
+    Explain(explain::ExplainArgs),
+    /// List what was written, newest first
+    #[command(after_help = "Examples:\n  tidegate history\n  tidegate history rel chat --limit 5")]
+    History(history::HistoryArgs),
+    /// Make everything, or one object, what it was at a revision
+    #[command(after_help = "Examples:\n  tidegate rollback --to 12\n  tidegate rollback rel chat --to 12 --dry-run")]
+    Rollback(history::RollbackArgs),
+    /// Take over an object that was written through another door
+    #[command(after_help = "Example:\n  tidegate adopt releasepolicy chat")]
+    Adopt(objects::AdoptArgs),
+    /// Show what each gateway and worker has acknowledged
+    #[command(after_help = "Examples:\n  tidegate proxy-status\n  tidegate proxy-status -o wide")]
+    ProxyStatus(nodes::ProxyStatusArgs),
+    /// Keys with which tenants call the gateway
+    #[command(subcommand)]
+    ApiKey(keys::ApiKeyCommand),
+    /// Tokens with which gateways and workers connect
+    #[command(subcommand)]
+    NodeToken(keys::NodeTokenCommand),
+    /// Print the version
+    #[command(after_help = "Example:\n  tidegate version")]
+    Version,
+    /// Used by `up` for its children.
+    #[command(name = "exec-child", hide = true)]
+    ExecChild(exec::ExecArgs),
+}
+
+/// Parses the command line, runs the command, reports its error on standard error, and gives the exit status.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let status = if error.use_stderr() { 64 } else { 0 };
+            let _ = error.print();
+            return ExitCode::from(status);
+        }
+    };
+    // A second install is refused and harmless: the provider is the same.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    match run(cli.command) {
+        Ok(status) => ExitCode::from(status),
+        Err(error) => {
+            eprintln!("error: {}", error.report());
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn run(command: Command) -> Result<u8, Error> {
+    match command {
+        Command::Up(command) => return start::up(command),
+        Command::Serve(command) => return start::serve(command),
+        Command::CheckConfig(command) => return start::check_config(command),
+        Command::ExecChild(args) => return exec::exec(&args),
+        Command::Version => {
+            output::print(&format!("tidegate {}\n", env!("CARGO_PKG_VERSION")))?;
+            return Ok(0);
+        }
+        Command::Apply(_)
+        | Command::Diff(_)
+        | Command::Get(_)
+        | Command::Delete(_)
+        | Command::Explain(_)
+        | Command::History(_)
+        | Command::Rollback(_)
+        | Command::Adopt(_)
+        | Command::ProxyStatus(_)
+        | Command::ApiKey(_)
+        | Command::NodeToken(_) => {}
+    }
+    let (text, status) = start::runtime(false)?.block_on(remote(&command))?;
+    output::print(&text)?;
+    Ok(status)
+}
+
+/// The commands that talk to the server: what to print, and the exit status.
+async fn remote(command: &Command) -> Result<(String, u8), Error> {
+    let text = match command {
+        Command::Diff(args) => {
+            let (text, differs) = apply::diff(args).await?;
+            return Ok((text, if differs && args.exit_code { 2 } else { 0 }));
+        }
+        Command::Apply(args) => apply::apply(args).await,
+        Command::Get(args) => objects::get(args).await,
+        Command::Delete(args) => objects::delete(args).await,
+        Command::Adopt(args) => objects::adopt(args).await,
+        Command::Explain(args) => explain::explain(args).await,
+        Command::History(args) => history::history(args).await,
+        Command::Rollback(args) => history::rollback(args).await,
+        Command::ProxyStatus(args) => nodes::proxy_status(args).await,
+        Command::ApiKey(command) => keys::api_key(command).await,
+        Command::NodeToken(command) => keys::node_token(command).await,
+        Command::Up(_) | Command::Serve(_) | Command::CheckConfig(_) | Command::Version | Command::ExecChild(_) => Ok(String::new()),
+    };
+    Ok((text?, 0))
+}
+
+/// Applies documents as `tidegate apply` does; for `up --apply`.
+///
+/// # Errors
+/// As `tidegate apply`.
+pub async fn apply_files(files: Vec<std::path::PathBuf>, connect: ConnectArgs) -> Result<String, Error> {
+    let args = apply::ApplyArgs { files, dry_run: false, output: output::TextFormat::Text, connect };
+    apply::apply(&args).await
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,244 @@
+//! `get`, `delete`, `adopt`: one object or a listing of a kind.
+use chrono::{DateTime, Utc};
+use reqwest::Method;
+use serde_json::{Value, json};
+use tidegate_policy::kinds::Kind;
+
+use super::{
+    connect::{Client, ConnectArgs},
+    output::{self, Format, age, at, condition, plain, table},
+};
+use crate::error::Error;
+
+/// A listing longer than this is not for a terminal.
+const MOST: usize = 100_000;
+
+#[derive(Clone, Debug, clap::Args)]
+pub struct NamespaceArgs {
+    /// Namespace of the object
+    #[arg(short, long, default_value = "default", env = "TIDEGATE_NAMESPACE")]
+    pub namespace: String,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub struct GetArgs {
+    /// models, workerpools, releasepolicies, ratelimitpolicies, their short names mdl, wp, rel, rlp, or all; KIND/NAME works too
+    pub kind: String,
+    pub name: Option<String>,
+    #[command(flatten)]
+    pub namespace: NamespaceArgs,
+    /// List the objects of every namespace
+    #[arg(short = 'A', long, conflicts_with = "name")]
+    pub all_namespaces: bool,
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Format,
+    #[command(flatten)]
+    pub connect: ConnectArgs,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub struct DeleteArgs {
+    /// Kind of the object, or KIND/NAME
+    pub kind: String,
+    pub name: Option<String>,
+    #[command(flatten)]
+    pub namespace: NamespaceArgs,
+    /// Delete only if metadata.resourceVersion is still this
+    #[arg(long, value_name = "VERSION")]
+    pub resource_version: Option<String>,
+    /// Say what would happen, and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    #[command(flatten)]
+    pub connect: ConnectArgs,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub struct AdoptArgs {
+    /// Kind of the object, or KIND/NAME
+    pub kind: String,
+    pub name: Option<String>,
+    #[command(flatten)]
+    pub namespace: NamespaceArgs,
+    #[command(flatten)]
+    pub connect: ConnectArgs,
+}
+
+/// `model` and `chat`, or `model/chat`.
+pub fn kind_and_name(kind: &str, name: Option<&str>) -> Result<(Kind, Option<String>), Error> {
+    let (kind, name) = match (kind.split_once('/'), name) {
+        (Some((kind, name)), None) if !name.is_empty() => (kind, Some(name)),
+        (Some(_), _) => return Err(Error::Usage(format!("{kind}: write KIND NAME or KIND/NAME"))),
+        (None, name) => (kind, name),
+    };
+    let parsed = Kind::parse(kind).ok_or_else(|| {
+        let known: Vec<String> = Kind::ALL.iter().map(|k| format!("{} ({})", k.plural(), k.short())).collect();
+        Error::Usage(format!("there is no kind {kind:?}; the kinds are {}", known.join(", ")))
+    })?;
+    Ok((parsed, name.map(str::to_owned)))
+}
+
+fn named(kind: &str, name: Option<&str>) -> Result<(Kind, String), Error> {
+    let (kind, name) = kind_and_name(kind, name)?;
+    name.map(|n| (kind, n)).ok_or_else(|| Error::Usage("the name of the object is missing".to_owned()))
+}
+
+/// `model.tidegate.dev/chat`, with the namespace in front unless it is the default one.
+pub fn display_name(kind: &str, namespace: &str, name: &str) -> String {
+    let kind = kind.to_ascii_lowercase();
+    let namespace = if namespace.is_empty() || namespace == "default" { String::new() } else { format!("{namespace}/") };
+    format!("{kind}.tidegate.dev/{namespace}{name}")
+}
+
+pub async fn get(args: &GetArgs) -> Result<String, Error> {
+    let client = args.connect.client()?;
+    if args.kind == "all" && args.name.is_none() {
+        return get_all(args, &client).await;
+    }
+    let (kind, name) = kind_and_name(&args.kind, args.name.as_deref())?;
+    if let Some(name) = name {
+        let object = client.get(&["api", "v1", "namespaces", &args.namespace.namespace, kind.plural(), &name], &[]).await?;
+        return Ok(render(kind, &[object.clone()], args, &object));
+    }
+    let items = list(args, &client, kind).await?;
+    let whole = json!({"apiVersion": tidegate_policy::kinds::API_VERSION, "kind": format!("{}List", kind.name()), "items": items});
+    Ok(render(kind, &items, args, &whole))
+}
+
+async fn list(args: &GetArgs, client: &Client, kind: Kind) -> Result<Vec<Value>, Error> {
+    if args.all_namespaces {
+        return client.list(&["api", "v1", kind.plural()], &[], MOST).await;
+    }
+    client.list(&["api", "v1", "namespaces", &args.namespace.namespace, kind.plural()], &[], MOST).await
+}
+
+async fn get_all(args: &GetArgs, client: &Client) -> Result<String, Error> {
+    let (mut all, mut tables) = (Vec::new(), Vec::new());
+    for kind in Kind::ALL {
+        let items = list(args, client, kind).await?;
+        if !items.is_empty() {
+            tables.push(render(kind, &items, args, &Value::Null));
+        }
+        all.extend(items);
+    }
+    Ok(match args.output {
+        Format::Json => output::json(&json!({"apiVersion": "v1", "kind": "List", "items": all})),
+        Format::Yaml => all.iter().map(output::yaml).collect::<Vec<_>>().join("---\n"),
+        Format::Table | Format::Wide if tables.is_empty() => "No objects found.\n".to_owned(),
+        Format::Table | Format::Wide => tables.join("\n"),
+    })
+}
+
+fn render(kind: Kind, items: &[Value], args: &GetArgs, whole: &Value) -> String {
+    match args.output {
+        Format::Json => output::json(whole),
+        Format::Yaml if whole.get("items").is_some() => items.iter().map(output::yaml).collect::<Vec<_>>().join("---\n"),
+        Format::Yaml => output::yaml(whole),
+        Format::Table | Format::Wide if items.is_empty() => format!("No {} found.\n", kind.plural()),
+        Format::Table => object_table(kind, items, &Columns { wide: false, namespace: args.all_namespaces, now: Utc::now() }),
+        Format::Wide => object_table(kind, items, &Columns { wide: true, namespace: args.all_namespaces, now: Utc::now() }),
+    }
+}
+
+/// Which columns a table has.
+#[derive(Clone, Copy, Debug)]
+pub struct Columns {
+    pub wide: bool,
+    pub namespace: bool,
+    pub now: DateTime<Utc>,
+}
+
+/// The listing of one kind.
+pub fn object_table(kind: Kind, items: &[Value], columns: &Columns) -> String {
+    let own: &[&str] = match kind {
+        Kind::Model => &["VERSIONS", "TASK"],
+        Kind::WorkerPool => &["MODEL", "VERSIONS", "REPLICAS", "READY"],
+        Kind::ReleasePolicy => &["MODEL", "STABLE", "CANDIDATE", "WEIGHT"],
+        Kind::RateLimitPolicy => &["TARGETS", "LIMITS", "MODE"],
+    };
+    let mut head = Vec::new();
+    if columns.namespace {
+        head.push("NAMESPACE");
+    }
+    head.push("NAME");
+    head.extend(own);
+    head.extend(["ACCEPTED", "PROGRAMMED", "AGE"]);
+    if columns.wide {
+        head.extend(["GENERATION", "REVISION", "SOURCE", "MESSAGE"]);
+    }
+    let rows: Vec<Vec<String>> = items.iter().map(|item| row(kind, item, columns)).collect();
+    table(&head, &rows)
+}
+
+fn row(kind: Kind, item: &Value, columns: &Columns) -> Vec<String> {
+    let mut cells = Vec::new();
+    if columns.namespace {
+        cells.push(at(item, "/metadata/namespace"));
+    }
+    cells.push(at(item, "/metadata/name"));
+    match kind {
+        Kind::Model => cells.extend([names(item, "/spec/versions", "name"), at(item, "/spec/versions/0/task")]),
+        Kind::WorkerPool => cells.extend([
+            at(item, "/spec/modelRef/name"),
+            at(item, "/spec/versions"),
+            at(item, "/spec/replicas"),
+            at(item, "/status/readyReplicas"),
+        ]),
+        Kind::ReleasePolicy => {
+            let weight = at(item, "/spec/steps/0/weight");
+            let weight = if weight == "-" { weight } else { format!("{weight}%") };
+            cells.extend([at(item, "/spec/targetRef/name"), arm(item, "stable"), arm(item, "candidate"), weight]);
+        }
+        Kind::RateLimitPolicy => {
+            cells.extend([names(item, "/spec/targetRefs", "name"), names(item, "/spec/limits", "name"), at(item, "/spec/mode")]);
+        }
+    }
+    let created = at(item, "/metadata/creationTimestamp");
+    cells.extend([condition(item, "Accepted"), condition(item, "Programmed"), age(&created, columns.now)]);
+    if columns.wide {
+        cells.extend([at(item, "/metadata/generation"), at(item, "/metadata/resourceVersion"), at(item, "/metadata/source"), message(item)]);
+    }
+    cells
+}
+
+/// The version that is written, and the one that is used when it is another.
+fn arm(item: &Value, name: &str) -> String {
+    let (wanted, used) = (at(item, &format!("/spec/{name}")), at(item, &format!("/status/arms/{name}")));
+    if used == "-" || used == wanted { wanted } else { format!("{wanted} (now {used})") }
+}
+
+fn names(item: &Value, pointer: &str, field: &str) -> String {
+    let list = item.pointer(pointer).and_then(Value::as_array).cloned().unwrap_or_default();
+    let names: Vec<String> = list.iter().filter_map(|v| v.get(field)).map(plain).collect();
+    if names.is_empty() { "-".to_owned() } else { names.join(",") }
+}
+
+/// The message of the first condition that does not hold.
+fn message(item: &Value) -> String {
+    let conditions = item.pointer("/status/conditions").and_then(Value::as_array).cloned().unwrap_or_default();
+    let bad = conditions.iter().find(|c| c.get("status").and_then(Value::as_str) == Some("False"));
+    bad.map_or_else(|| "-".to_owned(), |c| at(c, "/message"))
+}
+
+pub async fn delete(args: &DeleteArgs) -> Result<String, Error> {
+    let (kind, name) = named(&args.kind, args.name.as_deref())?;
+    let client = args.connect.client()?;
+    let namespace = args.namespace.namespace.as_str();
+    let mut query = Vec::new();
+    if args.dry_run {
+        query.push(("dryRun", "true"));
+    }
+    let path = ["api", "v1", "namespaces", namespace, kind.plural(), &name];
+    let url = client.url(&path, &query);
+    client.send_if(Method::DELETE, url, args.resource_version.as_deref()).await?;
+    let suffix = if args.dry_run { " (dry run)" } else { "" };
+    Ok(format!("{} deleted{suffix}\n", display_name(kind.name(), namespace, &name)))
+}
+
+pub async fn adopt(args: &AdoptArgs) -> Result<String, Error> {
+    let (kind, name) = named(&args.kind, args.name.as_deref())?;
+    let client = args.connect.client()?;
+    let namespace = args.namespace.namespace.as_str();
+    client.post(&["api", "v1", "namespaces", namespace, kind.plural(), &name, "adopt"], &[], &json!({})).await?;
+    Ok(format!("{} adopted\n", display_name(kind.name(), namespace, &name)))
+}

@@ -1,0 +1,123 @@
+//! Checks across settings (binds, files), and the error type of the configuration.
+use std::{fmt, path::Path};
+
+use super::Settings;
+
+/// One mistake in the configuration.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ConfigError {
+    /// Stable; see `docs/errors/`.
+    pub code: &'static str,
+    /// Where the value came from: `flag --admin-listen`, `env TIDEGATE_…`, `file x.yaml: adminListen`.
+    pub place: String,
+    pub message: String,
+}
+
+impl ConfigError {
+    pub(super) fn file(place: &str, reason: &str) -> Self {
+        Self { code: "TG-1501", place: place.to_owned(), message: reason.trim_end().to_owned() }
+    }
+
+    pub(super) fn unknown(place: &str, nearest: Option<String>) -> Self {
+        let hint = nearest.map(|n| format!("; did you mean {n}?")).unwrap_or_default();
+        Self { code: "TG-1502", place: place.to_owned(), message: format!("there is no such setting{hint}") }
+    }
+
+    pub(super) fn value(place: &str, given: &str, expected: &str) -> Self {
+        let given = if given == "this value" { given.to_owned() } else { format!("{given:?}") };
+        Self { code: "TG-1503", place: place.to_owned(), message: format!("{given} is not {expected}") }
+    }
+
+    fn insecure(place: String, message: &str) -> Self {
+        Self { code: "TG-1504", place, message: message.to_owned() }
+    }
+
+    pub(super) fn contradiction(place: &str, message: &str) -> Self {
+        Self { code: "TG-1505", place: place.to_owned(), message: message.to_owned() }
+    }
+
+    pub(super) fn missing_file(place: &str, path: &Path, reason: &str) -> Self {
+        Self { code: "TG-1506", place: place.to_owned(), message: format!("cannot read {}: {reason}", path.display()) }
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}: {}", self.code, self.place, self.message)
+    }
+}
+
+/// Every mistake in the configuration.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ConfigErrors(pub Vec<ConfigError>);
+
+impl fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "TG-1500 the configuration has {} mistake(s); nothing was started", self.0.len())?;
+        for error in &self.0 {
+            writeln!(f, "  {error}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConfigErrors {}
+
+/// What no single value shows.
+pub(super) fn check(settings: &Settings, errors: &mut Vec<ConfigError>) {
+    let place = |key: &str| settings.layers.get(key).map(|l| l.origin.to_string()).unwrap_or_default();
+    if !settings.admin_listen.ip().is_loopback() && settings.admin_tls.is_none() {
+        errors.push(ConfigError::insecure(
+            place("admin_listen"),
+            "the admin API listens beyond loopback only with TLS: set admin_tls_cert_file and admin_tls_key_file",
+        ));
+    }
+    if !settings.grpc_listen.ip().is_loopback() {
+        errors.push(ConfigError::insecure(
+            place("grpc_listen"),
+            "ADS and the fleet service carry node tokens and have no TLS in this version: bind to a loopback address",
+        ));
+    }
+    if !settings.gateway_listen.ip().is_loopback() && !settings.require_api_key {
+        errors.push(ConfigError::insecure(
+            place("gateway_listen"),
+            "the gateway listens beyond loopback only with require_api_key: true",
+        ));
+    }
+    ports(settings, errors);
+    if let Some(tls) = &settings.admin_tls {
+        for (key, path) in [("admin_tls_cert_file", &tls.cert), ("admin_tls_key_file", &tls.key)] {
+            if let Err(error) = std::fs::read(path) {
+                errors.push(ConfigError::missing_file(&place(key), path, &error.to_string()));
+            }
+        }
+    }
+    let up = &settings.up;
+    for (key, path) in [("envoy_bin", &up.envoy_bin), ("worker_bin", &up.worker_bin), ("onnxruntime_lib", &up.onnxruntime_lib)] {
+        if let Some(path) = path
+            && !path.is_file()
+        {
+            errors.push(ConfigError::missing_file(&place(key), path, "no such file"));
+        }
+    }
+    if let Some(dir) = &up.postgres_bin_dir
+        && !dir.join("postgres").is_file()
+    {
+        errors.push(ConfigError::missing_file(&place("postgres_bin_dir"), &dir.join("postgres"), "no such file"));
+    }
+}
+
+fn ports(settings: &Settings, errors: &mut Vec<ConfigError>) {
+    let all = [
+        ("admin_listen", settings.admin_listen),
+        ("grpc_listen", settings.grpc_listen),
+        ("gateway_listen", settings.gateway_listen),
+    ];
+    for (i, (a, first)) in all.iter().enumerate() {
+        for (b, second) in &all[i + 1..] {
+            if first == second && first.port() != 0 {
+                errors.push(ConfigError::contradiction(&format!("{a} and {b}"), &format!("both are {first}")));
+            }
+        }
+    }
+}

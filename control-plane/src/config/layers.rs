@@ -1,0 +1,159 @@
+//! Puts flag, environment, file and default on top of each other, and keeps for each value where it came from.
+//! Works on text that was read elsewhere: no file, environment or clock here.
+use std::{collections::BTreeMap, fmt, path::PathBuf};
+
+use serde_json::Value;
+
+use super::{
+    ConfigError, Inputs,
+    fields::{FIELDS, Field, Shape},
+};
+
+/// Where a value came from; the first of these that has one wins.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Origin {
+    Flag(String),
+    Env(String),
+    File(PathBuf),
+    Default,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Flag(name) => write!(f, "flag --{name}"),
+            Self::Env(name) => write!(f, "env {name}"),
+            Self::File(path) => write!(f, "file {}", path.display()),
+            Self::Default => f.write_str("default"),
+        }
+    }
+}
+
+/// A setting's text and where it came from. No values: unset.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Layered {
+    pub values: Vec<String>,
+    pub origin: Origin,
+}
+
+/// Variables of this prefix that are no settings of `serve` or `up`.
+const OTHER_VARIABLES: &[&str] = &["TIDEGATE_CONFIG", "TIDEGATE_TOOLS", "TIDEGATE_SERVER", "TIDEGATE_TOKEN_FILE", "TIDEGATE_CA_FILE", "TIDEGATE_NAMESPACE"];
+
+/// One value per setting, with the winner's origin.
+pub fn layer(inputs: &Inputs, errors: &mut Vec<ConfigError>) -> BTreeMap<&'static str, Layered> {
+    let file = read_file(inputs, errors);
+    unknown_variables(inputs, errors);
+    FIELDS.iter().map(|field| (field.key, pick(field, inputs, &file))).collect()
+}
+
+fn pick(field: &'static Field, inputs: &Inputs, file: &BTreeMap<&'static str, Vec<String>>) -> Layered {
+    if let Some(values) = inputs.flags.get(field.key) {
+        return Layered { values: values.clone(), origin: Origin::Flag(field.flag.to_owned()) };
+    }
+    if let Some(text) = inputs.env.get(&field.env()) {
+        let values = match field.shape {
+            Shape::Many => text.split(',').map(str::trim).filter(|v| !v.is_empty()).map(str::to_owned).collect(),
+            Shape::One | Shape::Switch => vec![text.clone()],
+        };
+        return Layered { values, origin: Origin::Env(field.env()) };
+    }
+    if let (Some(values), Some(given)) = (file.get(field.key), &inputs.file) {
+        return Layered { values: values.clone(), origin: Origin::File(given.path.clone()) };
+    }
+    let values = match field.key {
+        "data_dir" => vec![inputs.default_data_dir().to_owned()],
+        _ if field.default.is_empty() => Vec::new(),
+        _ => vec![field.default.to_owned()],
+    };
+    Layered { values, origin: Origin::Default }
+}
+
+fn unknown_variables(inputs: &Inputs, errors: &mut Vec<ConfigError>) {
+    for name in inputs.env.keys() {
+        let known = !name.starts_with("TIDEGATE_")
+            || name.starts_with("TIDEGATE_WORKER_")
+            || name.starts_with("TIDEGATE_TEST_")
+            || OTHER_VARIABLES.contains(&name.as_str())
+            || FIELDS.iter().any(|f| f.env() == *name);
+        if !known {
+            errors.push(ConfigError::unknown(&format!("env {name}"), nearest(name, FIELDS.iter().map(Field::env))));
+        }
+    }
+}
+
+fn read_file(inputs: &Inputs, errors: &mut Vec<ConfigError>) -> BTreeMap<&'static str, Vec<String>> {
+    let mut out = BTreeMap::new();
+    let Some(file) = &inputs.file else { return out };
+    let what = format!("file {}", file.path.display());
+    let text = match &file.text {
+        Ok(text) => text,
+        Err(reason) => {
+            errors.push(ConfigError::file(&what, reason));
+            return out;
+        }
+    };
+    let map = match serde_saphyr::from_str::<Value>(text) {
+        Ok(Value::Object(map)) => map,
+        Ok(Value::Null) => return out,
+        Ok(_) => {
+            errors.push(ConfigError::file(&what, "must be a mapping of settings"));
+            return out;
+        }
+        Err(error) => {
+            errors.push(ConfigError::file(&what, &error.to_string()));
+            return out;
+        }
+    };
+    for (key, value) in map {
+        let Some(field) = FIELDS.iter().find(|f| f.file_key() == key) else {
+            errors.push(ConfigError::unknown(&format!("{what}: {key}"), nearest(&key, FIELDS.iter().map(Field::file_key))));
+            continue;
+        };
+        match texts(field, &value) {
+            Ok(values) => {
+                out.insert(field.key, values);
+            }
+            Err(expected) => errors.push(ConfigError::value(&format!("{what}: {key}"), "this value", expected)),
+        }
+    }
+    out
+}
+
+fn texts(field: &Field, value: &Value) -> Result<Vec<String>, &'static str> {
+    let scalar = |v: &Value| match v {
+        Value::String(s) => Some(s.clone()),
+        Value::Bool(b) => Some(b.to_string()),
+        Value::Number(n) => Some(n.to_string()),
+        Value::Null | Value::Array(_) | Value::Object(_) => None,
+    };
+    match (field.shape, value) {
+        (Shape::Many, Value::Array(items)) => items.iter().map(|v| scalar(v).ok_or("a list of texts")).collect(),
+        (Shape::Many, _) => Err("a list of texts"),
+        (Shape::One | Shape::Switch, v) => scalar(v).map(|s| vec![s]).ok_or("one text, number or bool"),
+    }
+}
+
+/// The candidate that differs least, if it is close enough to be what was meant.
+fn nearest(given: &str, candidates: impl Iterator<Item = String>) -> Option<String> {
+    candidates
+        .map(|c| (distance(&given.to_ascii_lowercase(), &c.to_ascii_lowercase()), c))
+        .min()
+        .filter(|(d, c)| *d <= 1 + c.len() / 5)
+        .map(|(_, c)| c)
+}
+
+/// Levenshtein distance in characters.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, ca) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, cb) in b.iter().enumerate() {
+            let substituted = diagonal + usize::from(ca != *cb);
+            diagonal = row[j + 1];
+            row[j + 1] = substituted.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}

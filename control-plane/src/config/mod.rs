@@ -1,0 +1,211 @@
+//! One typed configuration for `serve` and `up`: flag over environment over file over default, every value with its origin,
+//! every mistake reported at once. Secrets are never shown, not by `Debug` either.
+mod args;
+mod check;
+mod fields;
+mod layers;
+mod report;
+mod typed;
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    net::{IpAddr, SocketAddr},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+pub use args::{GivenFlags, ServeArgs, UpArgs};
+pub use check::{ConfigError, ConfigErrors};
+pub use fields::{FIELDS, Field, Scope, Shape};
+pub use layers::{Layered, Origin};
+pub use report::{Report, report};
+
+/// A text that is never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text itself: for the one place that needs it, never for a log or an error.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(redacted)")
+    }
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+/// What the workers run on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Provider {
+    Cpu,
+    Cuda,
+}
+
+/// PEM files of a listener.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TlsFiles {
+    pub cert: PathBuf,
+    pub key: PathBuf,
+}
+
+/// Everything that `serve` and `up` can be told. Values are checked: no further validation is needed.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Absolute.
+    pub data_dir: PathBuf,
+    pub admin_listen: SocketAddr,
+    /// Loopback.
+    pub grpc_listen: SocketAddr,
+    pub gateway_listen: SocketAddr,
+    /// From `database_url`, or read from `database_url_file`.
+    pub database_url: Option<Secret>,
+    pub admin_tls: Option<TlsFiles>,
+    /// Directives of `tracing_subscriber::EnvFilter`.
+    pub log_level: String,
+    pub log_format: LogFormat,
+    pub otlp_endpoint: Option<String>,
+    pub require_api_key: bool,
+    pub allowed_worker_ips: Vec<IpAddr>,
+    pub supervisor_socket: Option<PathBuf>,
+    /// Absolute; at least one.
+    pub model_roots: Vec<PathBuf>,
+    pub max_workers: u32,
+    pub max_body_bytes: u32,
+    pub drain_timeout: Duration,
+    pub up: UpSettings,
+    /// Where each value came from.
+    pub layers: BTreeMap<&'static str, Layered>,
+}
+
+/// What only `up` reads. None: to be searched for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct UpSettings {
+    pub postgres_bin_dir: Option<PathBuf>,
+    pub envoy_bin: Option<PathBuf>,
+    pub worker_bin: Option<PathBuf>,
+    pub onnxruntime_lib: Option<PathBuf>,
+    pub worker_provider: Provider,
+}
+
+/// The text of a configuration file, or why it could not be read.
+#[derive(Clone, Debug)]
+pub struct GivenFile {
+    pub path: PathBuf,
+    pub text: Result<String, String>,
+}
+
+/// All that the settings are made from.
+#[derive(Clone, Debug, Default)]
+pub struct Inputs {
+    pub flags: BTreeMap<&'static str, Vec<String>>,
+    pub env: BTreeMap<String, String>,
+    pub file: Option<GivenFile>,
+    /// Whether the effective user is root: it decides the default data directory.
+    pub root: bool,
+    /// Absolute; relative paths start here.
+    pub cwd: PathBuf,
+}
+
+impl Inputs {
+    /// Reads the environment and the file that `--config` or `TIDEGATE_CONFIG` names.
+    pub fn read(flags: GivenFlags) -> Self {
+        let env: BTreeMap<String, String> = std::env::vars_os()
+            .filter_map(|(k, v)| Some((k.into_string().ok()?, v.to_string_lossy().into_owned())))
+            .filter(|(k, _)| k.starts_with("TIDEGATE_"))
+            .collect();
+        let path = flags.config.or_else(|| env.get("TIDEGATE_CONFIG").map(PathBuf::from));
+        let file = path.map(|path| GivenFile { text: std::fs::read_to_string(&path).map_err(|e| e.to_string()), path });
+        let cwd = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
+        Self { flags: flags.values, env, file, root: rustix::process::geteuid().is_root(), cwd }
+    }
+
+    fn default_data_dir(&self) -> &'static str {
+        if self.root { "/var/lib/tidegate" } else { ".tidegate" }
+    }
+}
+
+impl Settings {
+    /// Layers, parses and checks. Reads the files that settings name (`database_url_file`); starts nothing.
+    ///
+    /// # Errors
+    /// Every mistake, not only the first.
+    pub fn resolve(inputs: &Inputs) -> Result<Self, ConfigErrors> {
+        let (settings, errors) = Self::resolve_with_layers(inputs);
+        settings.map_err(|_| errors)
+    }
+
+    /// As [`Settings::resolve`]; the layers come back even when some value is wrong, for `check-config`.
+    fn resolve_with_layers(inputs: &Inputs) -> (Result<Self, BTreeMap<&'static str, Layered>>, ConfigErrors) {
+        let mut errors = Vec::new();
+        let layers = layers::layer(inputs, &mut errors);
+        let settings = typed::parse(layers.clone(), &inputs.cwd, &mut errors);
+        if let Some(settings) = &settings {
+            check::check(settings, &mut errors);
+        }
+        match settings {
+            Some(settings) if errors.is_empty() => (Ok(settings), ConfigErrors(errors)),
+            Some(_) | None => (Err(layers), ConfigErrors(errors)),
+        }
+    }
+
+    /// Reads flags, environment and file of this process.
+    ///
+    /// # Errors
+    /// As [`Settings::resolve`].
+    pub fn load(flags: GivenFlags) -> Result<Self, ConfigErrors> {
+        Self::resolve(&Inputs::read(flags))
+    }
+
+    /// `<data>/admin-token`.
+    pub fn admin_token_file(&self) -> PathBuf {
+        self.data_dir.join("admin-token")
+    }
+
+    /// `http://127.0.0.1:9080`: where this machine reaches the admin API.
+    pub fn admin_url(&self) -> String {
+        let scheme = if self.admin_tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", reachable(self.admin_listen))
+    }
+
+    /// `http://127.0.0.1:10000`.
+    pub fn gateway_url(&self) -> String {
+        format!("http://{}", reachable(self.gateway_listen))
+    }
+
+    /// `http://127.0.0.1:18000`.
+    pub fn grpc_url(&self) -> String {
+        format!("http://{}", reachable(self.grpc_listen))
+    }
+
+    /// A folder or file in the data directory.
+    pub fn in_data_dir(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.data_dir.join(name)
+    }
+}
+
+/// An unspecified address (0.0.0.0) is reached over loopback.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => SocketAddr::from(([127, 0, 0, 1], address.port())),
+        IpAddr::V6(ip) if ip.is_unspecified() => SocketAddr::new(IpAddr::V6(std::net::Ipv6Addr::LOCALHOST), address.port()),
+        IpAddr::V4(_) | IpAddr::V6(_) => address,
+    }
+}
+
+#[cfg(test)]
+mod tests;

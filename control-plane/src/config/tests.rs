@@ -1,0 +1,149 @@
+//! Precedence, completeness of the error report, redaction.
+use super::*;
+
+fn inputs() -> Inputs {
+    Inputs { cwd: PathBuf::from("/work"), ..Inputs::default() }
+}
+
+fn with_file(text: &str) -> Inputs {
+    Inputs { file: Some(GivenFile { path: "t.yaml".into(), text: Ok(text.to_owned()) }), ..inputs() }
+}
+
+fn codes(inputs: &Inputs) -> Vec<&'static str> {
+    match Settings::resolve(inputs) {
+        Ok(_) => Vec::new(),
+        Err(errors) => errors.0.iter().map(|e| e.code).collect(),
+    }
+}
+
+#[test]
+fn every_combination_of_layers_is_won_by_the_highest_one() {
+    for bits in 0..8_u8 {
+        let (flag, env, file) = (bits & 4 != 0, bits & 2 != 0, bits & 1 != 0);
+        let mut given = if file { with_file("maxWorkers: 3\n") } else { inputs() };
+        if env {
+            given.env.insert("TIDEGATE_MAX_WORKERS".into(), "2".into());
+        }
+        if flag {
+            given.flags.insert("max_workers", vec!["1".into()]);
+        }
+        let settings = Settings::resolve(&given).unwrap();
+        let (value, origin) = match (flag, env, file) {
+            (true, _, _) => (1, Origin::Flag("max-workers".into())),
+            (false, true, _) => (2, Origin::Env("TIDEGATE_MAX_WORKERS".into())),
+            (false, false, true) => (3, Origin::File("t.yaml".into())),
+            (false, false, false) => (16, Origin::Default),
+        };
+        assert_eq!((settings.max_workers, &settings.layers["max_workers"].origin), (value, &origin), "{bits:03b}");
+    }
+}
+
+#[test]
+fn the_precedence_holds_for_every_setting() {
+    for field in FIELDS {
+        let sample = |n: u16| match field.key {
+            "admin_listen" | "grpc_listen" | "gateway_listen" => format!("127.0.0.1:{}", 40000 + n),
+            "log_level" => ["warn", "error", "debug"][usize::from(n)].to_owned(),
+            "log_format" => ["json", "text", "json"][usize::from(n)].to_owned(),
+            "worker_provider" => ["cuda", "cpu", "cuda"][usize::from(n)].to_owned(),
+            "require_api_key" => ["true", "false", "true"][usize::from(n)].to_owned(),
+            "allowed_worker_ips" => format!("10.0.0.{n}"),
+            "max_body_bytes" => (2048 + n).to_string(),
+            "max_workers" | "drain_timeout_seconds" => (1 + n).to_string(),
+            "database_url" => format!("postgres://u:p{n}@h/d"),
+            "otlp_endpoint" => format!("http://127.0.0.1:{}", 4317 + n),
+            _ => format!("/some/path{n}"),
+        };
+        let mut given = with_file(&format!("{}: {:?}\n", field.file_key(), sample(0)));
+        if field.shape == Shape::Many {
+            given = with_file(&format!("{}: [{:?}]\n", field.file_key(), sample(0)));
+        }
+        let mut errors = Vec::new();
+        assert_eq!(layers::layer(&given, &mut errors)[field.key].values, [sample(0)], "{}", field.key);
+        given.env.insert(field.env(), sample(1));
+        assert_eq!(layers::layer(&given, &mut errors)[field.key].values, [sample(1)], "{}", field.key);
+        given.flags.insert(field.key, vec![sample(2)]);
+        assert_eq!(layers::layer(&given, &mut errors)[field.key].values, [sample(2)], "{}", field.key);
+        assert_eq!(errors, []);
+    }
+}
+
+#[test]
+fn every_mistake_is_reported_with_its_place() {
+    let mut given = with_file("adminListn: 1.2.3.4:1\nlogFormat: xml\nmodelRoots: nope\n");
+    given.env.insert("TIDEGATE_MAX_WORKERS".into(), "900".into());
+    given.env.insert("TIDEGATE_DATA_DIRR".into(), "x".into());
+    given.flags.insert("admin_listen", vec!["localhost:9080".into()]);
+    let errors = Settings::resolve(&given).unwrap_err();
+    let text = errors.to_string();
+    for expected in [
+        "TG-1502 file t.yaml: adminListn: there is no such setting; did you mean adminListen?",
+        "TG-1503 file t.yaml: logFormat: \"xml\" is not text or json",
+        "TG-1503 file t.yaml: modelRoots: this value is not a list of texts",
+        "TG-1503 env TIDEGATE_MAX_WORKERS: \"900\" is not a whole number from 0 to 64",
+        "TG-1502 env TIDEGATE_DATA_DIRR: there is no such setting; did you mean TIDEGATE_DATA_DIR?",
+        "TG-1503 flag --admin-listen: \"localhost:9080\" is not an IP address and a port, such as 127.0.0.1:9080",
+    ] {
+        assert!(text.contains(expected), "{expected}\nin\n{text}");
+    }
+    assert_eq!(errors.0.len(), 6, "{text}");
+}
+
+#[test]
+fn a_bind_beyond_loopback_is_refused_unless_it_is_protected() {
+    for (key, value) in [("admin_listen", "0.0.0.0:9080"), ("grpc_listen", "10.1.2.3:18000"), ("gateway_listen", "[::]:10000")] {
+        let mut given = inputs();
+        given.flags.insert(key, vec![value.into()]);
+        assert_eq!(codes(&given), ["TG-1504"], "{key}");
+    }
+    let mut given = inputs();
+    given.flags.insert("gateway_listen", vec!["0.0.0.0:10000".into()]);
+    given.flags.insert("require_api_key", vec!["true".into()]);
+    assert_eq!(codes(&given), [""; 0]);
+}
+
+#[test]
+fn contradictions_are_named() {
+    let mut given = inputs();
+    given.flags.insert("admin_tls_cert_file", vec!["c.pem".into()]);
+    given.flags.insert("database_url", vec!["postgres://h/d".into()]);
+    given.flags.insert("database_url_file", vec!["f".into()]);
+    given.flags.insert("admin_listen", vec!["127.0.0.1:18000".into()]);
+    assert_eq!(codes(&given), ["TG-1505", "TG-1505", "TG-1505"]);
+}
+
+#[test]
+fn a_secret_is_never_shown() {
+    let mut given = inputs();
+    for url in ["postgres://u:hunter2@h/d", "mysql://u:hunter2@h/d"] {
+        given.env.insert("TIDEGATE_DATABASE_URL".into(), url.into());
+        let report = report(&given);
+        assert!(!report.text().contains("hunter2"), "{}", report.text());
+        assert!(report.text().contains("(redacted)"));
+        assert!(!serde_json::to_string(&report).unwrap().contains("hunter2"));
+    }
+    given.env.insert("TIDEGATE_DATABASE_URL".into(), "postgres://u:hunter2@h/d".into());
+    let shown = format!("{:?}", Settings::resolve(&given).unwrap().database_url);
+    assert!(!shown.contains("hunter2"), "{shown}");
+}
+
+#[test]
+fn a_file_that_is_no_mapping_or_not_there_is_one_clear_error() {
+    for text in ["- a\n", "a: [", "logLevel: info\nlogLevel: warn\n"] {
+        assert_eq!(codes(&with_file(text)), ["TG-1501"], "{text}");
+    }
+    let mut given = inputs();
+    given.file = Some(GivenFile { path: "no.yaml".into(), text: Err("No such file".into()) });
+    assert_eq!(codes(&given), ["TG-1501"]);
+    assert_eq!(codes(&with_file("")), [""; 0]);
+}
+
+#[test]
+fn relative_paths_start_at_the_working_directory() {
+    let settings = Settings::resolve(&with_file("dataDir: ./d\nmodelRoots: [a, /b]\n")).unwrap();
+    assert_eq!(settings.data_dir, Path::new("/work/d"));
+    assert_eq!(settings.model_roots, [Path::new("/work/a"), Path::new("/b")]);
+    assert_eq!(Settings::resolve(&inputs()).unwrap().data_dir, Path::new("/work/.tidegate"));
+    let root = Settings::resolve(&Inputs { root: true, ..inputs() }).unwrap();
+    assert_eq!(root.data_dir, Path::new("/var/lib/tidegate"));
+}

@@ -1,0 +1,118 @@
+//! What can go wrong in the command line and the supervisor: one variant per failed operation, each with a stable code and an exit code.
+use std::path::PathBuf;
+
+use crate::{cli::Problem, config::ConfigErrors};
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("{0}")]
+    Config(ConfigErrors),
+    #[error("TG-1510 no answer from {url}; is `tidegate up` or `tidegate serve` running there? (--server names another)")]
+    Unreachable { url: String, #[source] source: reqwest::Error },
+    #[error("TG-1511 no admin token: {reason}; give --token-file FILE or --data-dir DIR")]
+    NoToken { reason: String },
+    #[error("TG-1512 {what}: {reason}")]
+    Input { what: String, reason: String },
+    #[error("TG-1513 {url} answered something that is no answer of Tidegate: {reason}")]
+    Answer { url: String, reason: String },
+    #[error("TG-1514 the admin token is not sent to {url}: over http it would be readable on the way; use https")]
+    TokenInClear { url: String },
+    #[error("TG-1515 {0}")]
+    Usage(String),
+    #[error("TG-1516 cannot use the CA file {}: {reason}", path.display())]
+    CaFile { path: PathBuf, reason: String },
+    #[error("{0}")]
+    Refused(Box<Problem>),
+    #[error("TG-1517 cannot write the answer")]
+    Output(#[source] std::io::Error),
+    #[error("TG-1520 another `tidegate up` (process {holder}) uses {}; stop it, or choose another --data-dir", dir.display())]
+    Locked { dir: PathBuf, holder: String },
+    #[error("TG-1521 no Postgres server found ({searched}); install the package `postgresql`, name its folder with --postgres-bin-dir, or name a database with --database-url-file")]
+    NoPostgres { searched: String },
+    #[error("TG-1522 cannot use {}: {reason}", path.display())]
+    DataDir { path: PathBuf, reason: String },
+    #[error("TG-1523 {name} did not become ready: {reason}{}", tail(last_lines))]
+    NotReady { name: String, reason: String, last_lines: String },
+    #[error("TG-1524 the database could not be made: {reason}")]
+    InitDb { reason: String },
+    #[error("TG-1525 the path {} is longer than {max} bytes, the most that a Unix socket can have; choose a shorter --data-dir", path.display())]
+    SocketPath { path: PathBuf, max: usize },
+    #[error("TG-1526 {0}")]
+    MissingPart(String),
+    #[error("TG-1529 {name} could not be started")]
+    Spawn { name: String, #[source] source: std::io::Error },
+    #[error("TG-1531 telemetry could not be set up: {0}")]
+    Telemetry(String),
+    #[error("TG-1532 the control plane stopped")]
+    Serve(#[source] anyhow::Error),
+}
+
+fn tail(lines: &str) -> String {
+    if lines.is_empty() { String::new() } else { format!("\nlast lines of its log:\n{lines}") }
+}
+
+impl Error {
+    /// Stable code; its page is `docs/errors/<code>.md`. A refusal carries the server's code.
+    pub fn code(&self) -> &str {
+        match self {
+            Self::Config(_) => "TG-1500",
+            Self::Unreachable { .. } => "TG-1510",
+            Self::NoToken { .. } => "TG-1511",
+            Self::Input { .. } => "TG-1512",
+            Self::Answer { .. } => "TG-1513",
+            Self::TokenInClear { .. } => "TG-1514",
+            Self::Usage(_) => "TG-1515",
+            Self::CaFile { .. } => "TG-1516",
+            Self::Refused(problem) => &problem.code,
+            Self::Output(_) => "TG-1517",
+            Self::Locked { .. } => "TG-1520",
+            Self::NoPostgres { .. } => "TG-1521",
+            Self::DataDir { .. } => "TG-1522",
+            Self::NotReady { .. } => "TG-1523",
+            Self::InitDb { .. } => "TG-1524",
+            Self::SocketPath { .. } => "TG-1525",
+            Self::MissingPart(_) => "TG-1526",
+            Self::Spawn { .. } => "TG-1529",
+            Self::Telemetry(_) => "TG-1531",
+            Self::Serve(_) => "TG-1532",
+        }
+    }
+
+    /// Exit status, after sysexits(3).
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Config(_) | Self::Usage(_) => 64,
+            Self::Input { .. } => 66,
+            Self::Unreachable { .. } => 69,
+            Self::NoToken { .. } | Self::TokenInClear { .. } => 77,
+            Self::Refused(problem) if matches!(problem.status, 401 | 403) => 77,
+            Self::Refused(_)
+            | Self::Answer { .. }
+            | Self::CaFile { .. }
+            | Self::Output(_)
+            | Self::Locked { .. }
+            | Self::NoPostgres { .. }
+            | Self::DataDir { .. }
+            | Self::NotReady { .. }
+            | Self::InitDb { .. }
+            | Self::SocketPath { .. }
+            | Self::MissingPart(_)
+            | Self::Spawn { .. }
+            | Self::Telemetry(_)
+            | Self::Serve(_) => 1,
+        }
+    }
+
+    /// The message and what caused it, on one line each.
+    pub fn report(&self) -> String {
+        let mut out = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            out.push_str("\n  because: ");
+            out.push_str(&error.to_string());
+            cause = error.source();
+        }
+        out
+    }
+}

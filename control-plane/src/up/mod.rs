@@ -1,0 +1,144 @@
+//! `tidegate up`: the supervisor. It owns a private Postgres, `serve`, the gateway and the workers; it decides no policy and carries no
+//! request. Killing it in any way leaves nothing running; killing `serve` never touches the data path.
+//! Everything here runs on the main thread (see `process`).
+mod find;
+mod gateway;
+mod lock;
+mod plan;
+mod postgres;
+mod process;
+mod runner;
+mod sequence;
+mod serve;
+mod socket;
+mod workers;
+
+use std::{os::unix::fs::DirBuilderExt as _, path::PathBuf, sync::Arc};
+
+pub use find::tools_dir;
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::mpsc,
+};
+
+use crate::{config::Settings, error::Error};
+
+/// Lines for the operator that wait to be printed; more are dropped with a warning.
+const NOTES: usize = 64;
+
+/// Runs everything until SIGINT or SIGTERM; a second one ends it at once. Applies `documents` after the start.
+/// Prints a line per step, and `ready` when everything runs.
+///
+/// # Errors
+/// When a part is missing or does not become ready; everything that was started is stopped first.
+pub async fn run(settings: Settings, documents: Vec<PathBuf>) -> Result<(), Error> {
+    prepare_dirs(&settings)?;
+    let _lock = lock::lock(&settings.data_dir)?;
+    let settings = Settings { supervisor_socket: Some(settings.in_data_dir("supervisor.sock")), ..settings };
+    let mut signals = Signals::new()?;
+    let (notes, mut lines) = mpsc::channel(NOTES);
+    let runner = runner::start(settings.in_data_dir("logs"), notes);
+    let workers = Arc::new(workers::Workers::new(settings.clone(), runner.clone()));
+    let path = settings.in_data_dir("supervisor.sock");
+    let listener = socket::bind(&path)?;
+    let served = tokio::spawn(socket::serve(listener, workers.clone(), runner.clone()));
+
+    let outcome = {
+        let start = sequence::start(&settings, &runner, &workers, documents);
+        tokio::pin!(start);
+        loop {
+            tokio::select! {
+                outcome = &mut start => break Some(outcome),
+                Some(line) = lines.recv() => say(&line),
+                () = signals.next() => break None,
+            }
+        }
+    };
+    let outcome = match outcome {
+        Some(Ok(())) => {
+            say("ready");
+            stay(&mut signals, &mut lines).await;
+            Ok(())
+        }
+        Some(Err(error)) => Err(error),
+        None => Ok(()),
+    };
+    say("stopping");
+    stop(&runner, &mut signals, &mut lines).await;
+    served.abort();
+    for file in [path, settings.in_data_dir("up.json"), gateway::admin_socket(&settings)] {
+        let _ = std::fs::remove_file(file);
+    }
+    say("stopped; nothing is left running");
+    outcome
+}
+
+async fn stay(signals: &mut Signals, lines: &mut mpsc::Receiver<String>) {
+    loop {
+        tokio::select! {
+            () = signals.next() => return,
+            Some(line) = lines.recv() => say(&line),
+        }
+    }
+}
+
+async fn stop(runner: &runner::Handle, signals: &mut Signals, lines: &mut mpsc::Receiver<String>) {
+    runner.send(runner::Command::Shutdown).await;
+    let finished = runner.finished();
+    tokio::pin!(finished);
+    loop {
+        tokio::select! {
+            () = &mut finished => return,
+            () = signals.next() => {
+                say("stopping now");
+                runner.send(runner::Command::Force).await;
+            }
+            Some(line) = lines.recv() => say(&line),
+        }
+    }
+}
+
+/// One line for whoever started `up`; a reader that is gone is no reason to stop.
+fn say(line: &str) {
+    use std::io::Write as _;
+    let mut out = std::io::stdout().lock();
+    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+}
+
+/// Ctrl-C and its relatives.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self, Error> {
+        let listen = |kind| signal(kind).map_err(|source| Error::Spawn { name: "the signal handler".to_owned(), source });
+        Ok(Self {
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+            hangup: listen(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            _ = self.hangup.recv() => {}
+        }
+    }
+}
+
+/// The data directory, and in it what only this user may read. Under root others may walk through: Postgres runs as another user.
+fn prepare_dirs(settings: &Settings) -> Result<(), Error> {
+    let mode = if rustix::process::geteuid().is_root() { 0o711 } else { 0o700 };
+    let make = |path: PathBuf, mode: u32| {
+        let made = std::fs::DirBuilder::new().recursive(true).mode(mode).create(&path);
+        made.map_err(|e| Error::DataDir { path, reason: e.to_string() })
+    };
+    make(settings.data_dir.clone(), mode)?;
+    make(settings.in_data_dir("logs"), 0o700)?;
+    make(settings.in_data_dir("run"), 0o700)
+}

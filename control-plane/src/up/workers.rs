@@ -1,0 +1,213 @@
+//! The desired set of workers, as `serve` names it, turned into processes. Level-triggered: every call names the whole set.
+use std::{collections::BTreeMap, ffi::OsString, path::PathBuf};
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::Mutex;
+
+use super::{
+    find,
+    plan::{Class, Part},
+    postgres::write_private,
+    process::Launch,
+    runner::{Command, Handle, View},
+};
+use crate::config::{LogFormat, Provider, Settings};
+
+/// Body of `PUT /v1/workers`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WorkerSet {
+    pub workers: Vec<Wanted>,
+}
+
+/// One worker that must run.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Wanted {
+    /// Such as `default.chat-v1.0`; also the name of its log and token file.
+    pub name: String,
+    pub node_id: String,
+    /// `<namespace>/<pool>`.
+    pub pool: String,
+    /// Its node token. Absent: the one that `up` was given earlier.
+    #[serde(default)]
+    pub token: Option<Token>,
+}
+
+/// A token that no `Debug` prints.
+#[derive(Clone, Deserialize)]
+#[serde(transparent)]
+pub struct Token(String);
+
+impl std::fmt::Debug for Token {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("(redacted)")
+    }
+}
+
+/// A worker as `GET /v1/workers` shows it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WorkerView {
+    pub name: String,
+    pub node_id: String,
+    pub pool: String,
+    pub pid: Option<i32>,
+    /// `Starting`, `Running`, `BackingOff`, `Stopping`, `Stopped`, `NoToken` (send one) or `NoProgram`.
+    pub state: &'static str,
+    pub restarts: u64,
+}
+
+/// A worker that is known.
+#[derive(Clone, Debug)]
+struct Known {
+    node_id: String,
+    pool: String,
+    has_token: bool,
+}
+
+/// Turns sets of workers into commands for the runner.
+#[derive(Debug)]
+pub struct Workers {
+    settings: Settings,
+    runner: Handle,
+    program: Option<PathBuf>,
+    library: Option<PathBuf>,
+    known: Mutex<BTreeMap<String, Known>>,
+}
+
+impl Workers {
+    pub fn new(settings: Settings, runner: Handle) -> Self {
+        let program = find::worker(&settings);
+        let library = find::onnxruntime(&settings);
+        Self { settings, runner, program, library, known: Mutex::default() }
+    }
+
+    /// What keeps workers from running, if anything does.
+    pub fn missing(&self) -> Option<&'static str> {
+        match (&self.program, &self.library) {
+            (None, _) => Some("tidegate-worker was not found; build it, or name it with --worker-bin"),
+            (Some(_), None) => Some("libonnxruntime.so was not found; run `make tools`, or name it with --onnxruntime-lib"),
+            (Some(_), Some(_)) => None,
+        }
+    }
+
+    fn token_file(&self, name: &str) -> PathBuf {
+        self.settings.in_data_dir("run").join(format!("worker-{name}.token"))
+    }
+
+    /// Makes the set what it shall be.
+    ///
+    /// # Errors
+    /// A sentence for the caller when a name or the number is out of bounds; nothing is changed then.
+    pub async fn set(&self, set: WorkerSet) -> Result<(), String> {
+        let most = self.settings.max_workers as usize;
+        if set.workers.len() > most {
+            return Err(format!("{} workers are wanted, the setting maxWorkers allows {most}", set.workers.len()));
+        }
+        let mut wanted = BTreeMap::new();
+        for worker in set.workers {
+            check(&worker)?;
+            if let Some(twice) = wanted.insert(worker.name.clone(), worker) {
+                return Err(format!("{} is named twice", twice.name));
+            }
+        }
+        let mut known = self.known.lock().await;
+        let gone: Vec<String> = known.keys().filter(|name| !wanted.contains_key(*name)).cloned().collect();
+        for name in gone {
+            known.remove(&name);
+            let _ = std::fs::remove_file(self.token_file(&name));
+            self.runner.send(Command::Unwant(name)).await;
+        }
+        for (name, worker) in wanted {
+            let file = self.token_file(&name);
+            if let Some(Token(token)) = &worker.token {
+                write_private(&file, token.trim()).map_err(|e| format!("the token of {name} could not be kept: {e}"))?;
+            }
+            let has_token = file.is_file();
+            known.insert(name.clone(), Known { node_id: worker.node_id.clone(), pool: worker.pool.clone(), has_token });
+            if let (true, Some(launch)) = (has_token, self.launch(&worker)) {
+                let grace = u64::try_from(self.settings.drain_timeout.as_millis()).unwrap_or(30_000) + 10_000;
+                let part = Part { name, class: Class::Worker, recipe: launch.recipe(), grace };
+                self.runner.send(Command::Want { part, launch }).await;
+            }
+        }
+        Ok(())
+    }
+
+    fn launch(&self, worker: &Wanted) -> Option<Launch> {
+        let (program, library) = (self.program.clone()?, self.library.clone()?);
+        let s = &self.settings;
+        let provider = match s.up.worker_provider {
+            Provider::Cpu => "cpu",
+            Provider::Cuda => "cuda",
+        };
+        let log_format = match s.log_format {
+            LogFormat::Text => "text",
+            LogFormat::Json => "json",
+        };
+        let mut args: Vec<OsString> = Vec::new();
+        let mut flag = |name: &str, value: OsString| args.extend([name.into(), value]);
+        flag("--node-id", worker.node_id.clone().into());
+        flag("--pool", worker.pool.clone().into());
+        flag("--node-token-file", self.token_file(&worker.name).into());
+        flag("--control-plane", s.grpc_url().into());
+        flag("--listen", "127.0.0.1:0".into());
+        flag("--ort-dylib", library.into());
+        flag("--provider", provider.into());
+        flag("--log-format", log_format.into());
+        flag("--log", s.log_level.clone().into());
+        flag("--grace", format!("{}s", s.drain_timeout.as_secs()).into());
+        for root in &s.model_roots {
+            flag("--model-root", root.clone().into());
+        }
+        if let Some(endpoint) = &s.otlp_endpoint {
+            flag("--otlp-endpoint", endpoint.clone().into());
+        }
+        Some(Launch { program, args, env: Vec::new(), user: None, class: Class::Worker })
+    }
+
+    /// Every worker of the set.
+    pub async fn list(&self) -> Vec<WorkerView> {
+        let known = self.known.lock().await;
+        let overview = self.runner.overview.borrow();
+        let view = |(name, k): (&String, &Known)| {
+            let part: Option<&View> = overview.part(name);
+            let state = match (part, k.has_token, self.missing()) {
+                (Some(part), _, _) => part.state,
+                (None, false, _) => "NoToken",
+                (None, true, Some(_)) => "NoProgram",
+                (None, true, None) => "Starting",
+            };
+            WorkerView {
+                name: name.clone(),
+                node_id: k.node_id.clone(),
+                pool: k.pool.clone(),
+                pid: part.and_then(|p| p.pid),
+                state,
+                restarts: part.map_or(0, |p| p.restarts),
+            }
+        };
+        known.iter().map(view).collect()
+    }
+}
+
+/// Names become file names and arguments: nothing but plain characters.
+fn check(worker: &Wanted) -> Result<(), String> {
+    let plain = |text: &str, more: &str| {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || c == '-' || more.contains(c);
+        text.len() <= 200 && text.starts_with(|c: char| c.is_ascii_alphanumeric()) && text.chars().all(allowed)
+    };
+    for (what, text, more) in [("name", &worker.name, "."), ("nodeId", &worker.node_id, "._"), ("pool", &worker.pool, "./")] {
+        if !plain(text, more) {
+            return Err(format!("{what} {text:?} is empty, too long or has characters other than letters, digits, '-' and {more:?}"));
+        }
+    }
+    if ["postgres", "serve", "gateway"].contains(&worker.name.as_str()) {
+        return Err(format!("{} is the name of a part of `up`", worker.name));
+    }
+    match &worker.token {
+        Some(Token(token)) if token.len() > 512 || token.chars().any(char::is_control) => Err(format!("the token of {} is no token", worker.name)),
+        Some(_) | None => Ok(()),
+    }
+}

@@ -1,0 +1,163 @@
+//! The history: pages of it, and going back to a revision by appending new ones. It never changes a line that is written.
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use sqlx::{Row, postgres::PgRow};
+use tidegate_policy::ports::{Author, ObjectKey, Outcome, Page, Revision, StoreError, StoredObject};
+
+use crate::{
+    error::Fail,
+    objects::{Desired, bad, check, put, remove},
+    reads::{MAX_PAGE, newest, snapshot},
+    rows::{self, ObjectRow, RevisionRow, object_columns, text},
+    store::PgStore,
+    transaction::WriteTx,
+};
+
+/// What an object was after a revision; None when it was deleted.
+type Past = Option<(Value, Value, Value)>;
+
+impl PgStore {
+    pub(crate) async fn history_page(
+        &self,
+        key: Option<&ObjectKey>,
+        limit: u32,
+        after: Option<&str>,
+    ) -> Result<Page<Revision>, Fail> {
+        let limit = limit.clamp(1, MAX_PAGE);
+        let (revision, kind, namespace, name) = after.map_or(Ok((i64::MAX, "", "", "")), token)?;
+        let mut tx = snapshot(&self.pool).await?;
+        // Newest first; within a revision by object. One more than asked tells whether a page follows.
+        let rows: Vec<RevisionRow> = sqlx::query_as(
+            "SELECT revision, at, author, source, kind, namespace, name, outcome, spec FROM revisions
+             WHERE (revision < $1 OR (revision = $1 AND (kind, namespace, name) > ($2, $3, $4)))
+               AND ($5::text IS NULL OR (kind = $5 AND namespace = $6 AND name = $7))
+             ORDER BY revision DESC, kind, namespace, name LIMIT $8",
+        )
+        .bind(revision)
+        .bind(kind)
+        .bind(namespace)
+        .bind(name)
+        .bind(key.map(|k| k.kind.name()))
+        .bind(key.map(|k| &k.object.namespace))
+        .bind(key.map(|k| &k.object.name))
+        .bind(i64::from(limit) + 1)
+        .fetch_all(&mut *tx)
+        .await?;
+        let newest = newest(&mut tx).await?;
+        tx.commit().await?;
+        let mut items: Vec<Revision> = rows.into_iter().map(|r| r.0).collect();
+        let more = items.len() > limit as usize;
+        items.truncate(limit as usize);
+        let next = items.last().filter(|_| more).map(|r| {
+            format!("{}/{}/{}/{}", r.revision, r.key.kind.name(), r.key.object.namespace, r.key.object.name)
+        });
+        Ok(Page { items, next, revision: newest })
+    }
+
+    pub(crate) async fn roll_back(
+        &self,
+        revision: i64,
+        key: Option<&ObjectKey>,
+        author: &Author,
+        dry_run: bool,
+    ) -> Result<Vec<(StoredObject, Outcome)>, Fail> {
+        let mut tx = WriteTx::begin(&self.pool, author).await?;
+        if revision < 1 || revision > tx.current() {
+            return Err(bad(format!("there is no revision {revision}; the newest is {}", tx.current())));
+        }
+        let past = past(&mut tx, revision, key).await?;
+        let mut present = present(&mut tx, key).await?;
+        let mut keys: Vec<ObjectKey> = past.keys().chain(present.keys()).cloned().collect();
+        keys.sort();
+        keys.dedup();
+        let mut results = Vec::new();
+        for k in keys {
+            let was = past.get(&k).cloned().flatten();
+            let now = present.remove(&k);
+            results.extend(restore(&mut tx, &k, (was, now), author).await?);
+        }
+        if let (Some(key), true) = (key, results.is_empty()) {
+            return Err(StoreError::NotFound { key: text(key) }.into());
+        }
+        if key.is_none() {
+            results.retain(|(_, outcome)| *outcome != Outcome::Unchanged);
+        }
+        tx.finish(dry_run).await?;
+        Ok(results)
+    }
+}
+
+/// `revision/kind/namespace/name` of the last line of the page before.
+fn token(text: &str) -> Result<(i64, &str, &str, &str), Fail> {
+    let wrong = || bad("the continue token is not one of this list's".to_owned());
+    let mut parts = text.split('/');
+    let (Some(r), Some(k), Some(ns), Some(n), None) =
+        (parts.next(), parts.next(), parts.next(), parts.next(), parts.next())
+    else {
+        return Err(wrong());
+    };
+    Ok((r.parse().map_err(|_| wrong())?, k, ns, n))
+}
+
+async fn past(tx: &mut WriteTx<'_>, revision: i64, key: Option<&ObjectKey>) -> Result<BTreeMap<ObjectKey, Past>, Fail> {
+    let rows: Vec<PgRow> = sqlx::query(
+        "SELECT DISTINCT ON (kind, namespace, name) kind, namespace, name, labels, annotations, spec FROM revisions
+         WHERE revision <= $1 AND ($2::text IS NULL OR (kind = $2 AND namespace = $3 AND name = $4))
+         ORDER BY kind, namespace, name, revision DESC",
+    )
+    .bind(revision)
+    .bind(key.map(|k| k.kind.name()))
+    .bind(key.map(|k| &k.object.namespace))
+    .bind(key.map(|k| &k.object.name))
+    .fetch_all(tx.connection())
+    .await?;
+    let mut past = BTreeMap::new();
+    for row in rows {
+        let spec: Option<Value> = row.try_get("spec")?;
+        let was = match spec {
+            Some(spec) => Some((row.try_get("labels")?, row.try_get("annotations")?, spec)),
+            None => None,
+        };
+        past.insert(rows::key(&row)?, was);
+    }
+    Ok(past)
+}
+
+async fn present(tx: &mut WriteTx<'_>, key: Option<&ObjectKey>) -> Result<BTreeMap<ObjectKey, StoredObject>, Fail> {
+    const SQL: &str = concat!(
+        "SELECT ",
+        object_columns!(),
+        " FROM objects WHERE $1::text IS NULL OR (kind = $1 AND namespace = $2 AND name = $3)
+          ORDER BY kind, namespace, name FOR UPDATE"
+    );
+    let rows: Vec<ObjectRow> = sqlx::query_as(SQL)
+        .bind(key.map(|k| k.kind.name()))
+        .bind(key.map(|k| &k.object.namespace))
+        .bind(key.map(|k| &k.object.name))
+        .fetch_all(tx.connection())
+        .await?;
+    Ok(rows.into_iter().map(|r| (r.0.key.clone(), r.0)).collect())
+}
+
+/// Brings one object back. Only an object that would change must be the author's.
+async fn restore(
+    tx: &mut WriteTx<'_>,
+    key: &ObjectKey,
+    (was, now): (Past, Option<StoredObject>),
+    author: &Author,
+) -> Result<Option<(StoredObject, Outcome)>, Fail> {
+    let Some((labels, annotations, spec)) = was else {
+        let Some(now) = now else { return Ok(None) };
+        check(key, Some(&now), author.source, None)?;
+        return Ok(Some((remove(tx, now).await?, Outcome::Deleted)));
+    };
+    let owner = now.clone();
+    let desired = Desired { key, labels: &labels, annotations: &annotations, spec: &spec };
+    let (object, outcome) = put(tx, desired, now, author.source).await?;
+    if outcome != Outcome::Unchanged {
+        // The transaction ends without a commit when this refuses.
+        check(key, owner.as_ref(), author.source, None)?;
+    }
+    Ok(Some((object, outcome)))
+}

@@ -1,0 +1,23 @@
+//! The policy store on Postgres, behind the traits of `tidegate_policy::ports`: objects, their append-only history, leases
+//! of fleet facts, tokens and keys. The only SQL of the product. A write that is answered `Ok` is on disk; a write that
+//! failed leaves nothing. It must never validate or compile a policy: what it is given is valid already.
+mod changes;
+mod connect;
+mod credentials;
+mod error;
+mod history;
+mod leases;
+mod objects;
+mod options;
+mod reads;
+mod retry;
+mod rows;
+mod status;
+mod store;
+mod transaction;
+
+pub use connect::check_durable;
+pub use error::ConnectError;
+pub use leases::KEEPER_GAP_MS;
+pub use options::Options;
+pub use store::PgStore;

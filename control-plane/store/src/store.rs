@@ -1,0 +1,141 @@
+//! [`PgStore`]: the handle that the servers share, and its metrics. Cheap to clone; the last clone stops the watcher.
+use std::sync::Arc;
+
+use opentelemetry::metrics::Counter;
+use serde_json::Value;
+use sqlx::PgPool;
+use tidegate_policy::{
+    kinds::Kind,
+    ports::{Author, Everything, ObjectKey, ObjectStore, Outcome, Page, Revision, StoreError, StoredObject, Write},
+};
+use tokio::{sync::watch, task::AbortHandle};
+
+use crate::Options;
+
+/// The policy store.
+#[derive(Clone)]
+pub struct PgStore {
+    pub(crate) pool: PgPool,
+    pub(crate) options: Arc<Options>,
+    pub(crate) metrics: Metrics,
+    pub(crate) changes: watch::Receiver<i64>,
+    pub(crate) _watcher: Arc<Watcher>,
+}
+
+/// Ends the watcher's task with the store.
+pub(crate) struct Watcher(pub(crate) AbortHandle);
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Counters of the store.
+#[derive(Clone)]
+pub(crate) struct Metrics {
+    pub(crate) calls: Counter<u64>,
+    pub(crate) retries: Counter<u64>,
+    pub(crate) reconnects: Counter<u64>,
+}
+
+impl Metrics {
+    pub(crate) fn new() -> Self {
+        let meter = opentelemetry::global::meter("tidegate");
+        let counter = |name: &'static str, text: &'static str| meter.u64_counter(name).with_description(text).build();
+        Self {
+            calls: counter("tidegate_store_calls", "Calls of the policy store, by operation and outcome"),
+            retries: counter("tidegate_store_retries", "Transactions run again because other writers were in the way"),
+            reconnects: counter("tidegate_store_listen_reconnects", "Times the change listener lost its connection"),
+        }
+    }
+}
+
+impl std::fmt::Debug for PgStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PgStore").field("connections", &self.pool.size()).finish_non_exhaustive()
+    }
+}
+
+impl PgStore {
+    /// A wake-up: its value changes after every change of what compile reads (objects, leases, tokens, keys, and the arms
+    /// in a status). The value means nothing else; the reader reads again. Missed notifications are found by polling, and
+    /// a database that restarts only delays it.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<i64> {
+        self.changes.clone()
+    }
+
+    /// Closes the connections; calls that follow fail.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+type Written = Vec<(StoredObject, Outcome)>;
+
+#[async_trait::async_trait]
+impl ObjectStore for PgStore {
+    async fn write(&self, batch: Vec<Write>, author: &Author, dry_run: bool) -> Result<Written, StoreError> {
+        self.run("write", || self.write_batch(&batch, author, dry_run)).await
+    }
+
+    async fn get(&self, key: &ObjectKey) -> Result<StoredObject, StoreError> {
+        self.run("get", || self.get_one(key)).await
+    }
+
+    async fn list(
+        &self,
+        kind: Kind,
+        namespace: Option<&str>,
+        limit: u32,
+        after: Option<&str>,
+    ) -> Result<Page<StoredObject>, StoreError> {
+        self.run("list", || self.list_page(kind, namespace, limit, after)).await
+    }
+
+    async fn delete(
+        &self,
+        key: &ObjectKey,
+        expected_revision: Option<i64>,
+        author: &Author,
+        dry_run: bool,
+    ) -> Result<StoredObject, StoreError> {
+        self.run("delete", || self.delete_one(key, expected_revision, author, dry_run)).await
+    }
+
+    async fn history(
+        &self,
+        key: Option<&ObjectKey>,
+        limit: u32,
+        after: Option<&str>,
+    ) -> Result<Page<Revision>, StoreError> {
+        self.run("history", || self.history_page(key, limit, after)).await
+    }
+
+    async fn rollback(
+        &self,
+        revision: i64,
+        key: Option<&ObjectKey>,
+        author: &Author,
+        dry_run: bool,
+    ) -> Result<Written, StoreError> {
+        self.run("rollback", || self.roll_back(revision, key, author, dry_run)).await
+    }
+
+    async fn adopt(&self, key: &ObjectKey, author: &Author) -> Result<StoredObject, StoreError> {
+        self.run("adopt", || self.adopt_one(key, author)).await
+    }
+
+    async fn put_status(&self, key: &ObjectKey, uid: uuid::Uuid, status: Value) -> Result<bool, StoreError> {
+        self.run("put_status", || self.write_status(key, uid, &status)).await
+    }
+
+    async fn read_all(&self) -> Result<Everything, StoreError> {
+        self.run("read_all", || self.everything()).await
+    }
+
+    async fn ready(&self) -> Result<(), StoreError> {
+        self.run("ready", || self.check_ready()).await
+    }
+}

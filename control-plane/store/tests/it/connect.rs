@@ -1,0 +1,53 @@
+//! Opening the store.
+use std::time::{Duration, Instant};
+
+use tidegate_policy::ports::ObjectStore;
+use tidegate_store::{ConnectError, PgStore};
+
+use super::pg;
+
+#[tokio::test]
+async fn a_server_that_may_lose_answered_writes_is_refused() {
+    for (setting, name) in [("fsync=off", "fsync"), ("full_page_writes=off", "full_page_writes")] {
+        let server = pg::Server::start(&[setting]);
+        let refused = PgStore::connect(&server.database()).await.unwrap_err();
+        assert!(matches!(&refused, ConnectError::NotDurable { setting, .. } if *setting == name), "{refused}");
+        assert_eq!(refused.code(), "TG-1212");
+        assert!(refused.to_string().contains(&format!("set {name} = on")), "{refused}");
+    }
+}
+
+#[tokio::test]
+async fn a_lowered_synchronous_commit_is_raised_for_our_sessions() {
+    let server = pg::Server::start(&["synchronous_commit=off"]);
+    PgStore::connect(&server.database()).await.unwrap().ready().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_read_only_database_is_refused() {
+    let server = pg::Server::start(&["default_transaction_read_only=on"]);
+    let url = server.url("postgres");
+    assert_eq!(PgStore::connect(&url).await.unwrap_err().code(), "TG-1213");
+}
+
+#[tokio::test]
+async fn replicas_that_start_together_migrate_once() {
+    let url = pg::database();
+    let all = futures::future::join_all((0..6).map(|_| PgStore::connect(&url))).await;
+    for store in all {
+        store.unwrap().ready().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn an_absent_server_and_a_bad_address_are_told_apart_and_no_password_is_shown() {
+    let started = Instant::now();
+    let absent = PgStore::connect("postgres://u:hunter2@localhost/db?host=/nonexistent").await.unwrap_err();
+    assert_eq!(absent.code(), "TG-1211");
+    assert!(started.elapsed() < Duration::from_secs(11));
+    let bad = PgStore::connect("http://u:hunter2@localhost").await.unwrap_err();
+    assert_eq!(bad.code(), "TG-1210");
+    for error in [absent, bad] {
+        assert!(!format!("{error} {error:?}").contains("hunter2"));
+    }
+}

@@ -1,0 +1,164 @@
+//! A private Postgres for these tests: Unix socket only, in a temporary directory, one server per test binary and one
+//! database per test. It is stopped with the test process, whatever happens to that.
+use std::{
+    io::{Read, Seek},
+    os::unix::{fs::PermissionsExt, process::CommandExt},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::{
+        OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use tempfile::TempDir;
+
+/// A running server.
+pub struct Server {
+    root: TempDir,
+    bin: PathBuf,
+    child: Child,
+    settings: Vec<&'static str>,
+}
+
+static SHARED: OnceLock<Server> = OnceLock::new();
+static DATABASES: AtomicUsize = AtomicUsize::new(0);
+
+/// A fresh database on the server that all tests of this binary share.
+pub fn database() -> String {
+    SHARED.get_or_init(|| Server::start(&[])).database()
+}
+
+fn bin() -> PathBuf {
+    let on_path = std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()).collect::<Vec<_>>();
+    let mut debian: Vec<PathBuf> =
+        std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten().map(|e| e.path().join("bin")).collect();
+    debian.sort();
+    debian.reverse();
+    let found = on_path.into_iter().chain(debian).find(|dir| dir.join("initdb").exists() && dir.join("postgres").exists());
+    found.expect("a Postgres server: install the package postgresql, or put initdb and postgres on PATH")
+}
+
+/// Postgres refuses root: there it runs as `postgres` or `nobody`.
+fn user() -> Option<&'static str> {
+    let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let has = |name: &str| passwd.lines().any(|l| l.starts_with(&format!("{name}:")));
+    rustix::process::geteuid().is_root().then(|| if has("postgres") { "postgres" } else { "nobody" })
+}
+
+fn command(program: &Path) -> Command {
+    let mut command = match user() {
+        Some(user) => {
+            let mut c = Command::new("setpriv");
+            c.args(["--reuid", user, "--clear-groups", "--pdeathsig", "INT"]).arg(program);
+            c
+        }
+        None => {
+            let mut c = Command::new("setpriv");
+            c.args(["--pdeathsig", "INT"]).arg(program);
+            c
+        }
+    };
+    command.current_dir("/").env("LC_ALL", "C").process_group(0).stdin(Stdio::null());
+    command
+}
+
+impl Server {
+    /// Makes a cluster and starts it with `settings` (`name=value`).
+    pub fn start(settings: &[&'static str]) -> Self {
+        let root = tempfile::Builder::new().prefix("tg-pg-").tempdir_in("/tmp").unwrap();
+        std::fs::set_permissions(root.path(), std::fs::Permissions::from_mode(0o711)).unwrap();
+        let data = root.path().join("data");
+        std::fs::create_dir(&data).unwrap();
+        std::fs::set_permissions(&data, std::fs::Permissions::from_mode(0o700)).unwrap();
+        let socket = root.path().join("s");
+        std::fs::create_dir(&socket).unwrap();
+        std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0o777)).unwrap();
+        if let Some(user) = user() {
+            assert!(Command::new("chown").arg(user).arg(&data).status().unwrap().success());
+        }
+        let bin = bin();
+        let made = command(&bin.join("initdb"))
+            .args(["--username=postgres", "--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C", "-D"])
+            .arg(&data)
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let child = spawn(&bin, root.path(), settings);
+        let server = Self { root, bin, child, settings: settings.to_vec() };
+        server.wait();
+        server
+    }
+
+    /// URL of one of its databases.
+    pub fn url(&self, database: &str) -> String {
+        format!("postgres://postgres@localhost/{database}?host={}", self.root.path().join("s").display())
+    }
+
+    /// Makes a database and returns its URL.
+    pub fn database(&self) -> String {
+        let name = format!("t{}", DATABASES.fetch_add(1, Ordering::Relaxed));
+        self.client("psql", &["-qc", &format!("CREATE DATABASE {name}"), "postgres"]);
+        self.url(&name)
+    }
+
+    /// Runs a client program against the server and returns what it printed.
+    pub fn client(&self, program: &str, args: &[&str]) -> String {
+        let socket = self.root.path().join("s");
+        let out = Command::new(self.bin.join(program)).arg("-h").arg(socket).args(["-U", "postgres"]).args(args).output();
+        let out = out.unwrap();
+        assert!(out.status.success(), "{program}: {}", String::from_utf8_lossy(&out.stderr));
+        String::from_utf8(out.stdout).unwrap()
+    }
+
+    /// SIGKILL to every process of the server, as a crash would.
+    pub fn kill(&mut self) {
+        let group = rustix::process::Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap();
+        rustix::process::kill_process_group(group, rustix::process::Signal::KILL).unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Starts it again on the same data.
+    pub fn restart(&mut self) {
+        let _ = std::fs::remove_file(self.root.path().join("data/postmaster.pid"));
+        self.child = spawn(&self.bin, self.root.path(), &self.settings);
+        self.wait();
+    }
+
+    fn wait(&self) {
+        let end = Instant::now() + Duration::from_secs(30);
+        let ready = || {
+            let ask = Command::new(self.bin.join("pg_isready")).arg("-qh").arg(self.root.path().join("s")).status();
+            ask.unwrap().success()
+        };
+        while !ready() {
+            if Instant::now() > end {
+                let mut log = String::new();
+                let mut file = std::fs::File::open(self.root.path().join("log")).unwrap();
+                file.rewind().unwrap();
+                file.read_to_string(&mut log).unwrap();
+                panic!("Postgres did not start:\n{log}");
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+fn spawn(bin: &Path, root: &Path, settings: &[&str]) -> Child {
+    let log = std::fs::File::options().create(true).append(true).open(root.join("log")).unwrap();
+    let mut server = command(&bin.join("postgres"));
+    server.arg("-D").arg(root.join("data")).arg("-k").arg(root.join("s"));
+    for setting in ["listen_addresses=", "max_connections=200", "shared_buffers=32MB"].iter().chain(settings) {
+        server.arg("-c").arg(setting);
+    }
+    server.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap()
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let pid = rustix::process::Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap();
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::INT);
+        let _ = self.child.wait();
+    }
+}

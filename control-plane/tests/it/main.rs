@@ -1,0 +1,1 @@
+//! The program `tidegate` as a user runs it.

@@ -1,0 +1,159 @@
+//! Error bodies as OpenAI clients expect them. Fixed texts only: nothing that a client sent is ever copied into a body here,
+//! because Envoy's text format does not escape.
+use serde::Serialize;
+
+#[derive(Serialize)]
+struct Body<'a> {
+    error: Detail<'a>,
+}
+
+#[derive(Serialize)]
+struct Detail<'a> {
+    message: &'a str,
+    #[serde(rename = "type")]
+    kind: &'a str,
+    param: Option<&'a str>,
+    code: &'a str,
+}
+
+/// One kind of refusal: what a client reads.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ClientError {
+    pub status: u32,
+    pub code: &'static str,
+    /// OpenAI's `type`.
+    pub kind: &'static str,
+    pub param: Option<&'static str>,
+    pub message: &'static str,
+}
+
+impl ClientError {
+    /// The JSON body.
+    pub fn body(&self) -> String {
+        let error = Detail { message: self.message, kind: self.kind, param: self.param, code: self.code };
+        serde_json::to_string(&Body { error }).unwrap_or_default()
+    }
+}
+
+const INVALID: &str = "invalid_request_error";
+const SERVER: &str = "server_error";
+
+pub(crate) const MODEL_NOT_FOUND: ClientError = ClientError {
+    status: 404,
+    code: "model_not_found",
+    kind: INVALID,
+    param: Some("model"),
+    message: "The model in the request does not exist. GET /v1/models lists the models.",
+};
+pub(crate) const NO_MODEL: ClientError = ClientError {
+    status: 400,
+    code: "model_required",
+    kind: INVALID,
+    param: Some("model"),
+    message: "The body must be a JSON object, sent as application/json, whose `model` is a string.",
+};
+pub(crate) const NO_SUCH_PATH: ClientError = ClientError {
+    status: 404,
+    code: "unknown_url",
+    kind: INVALID,
+    param: None,
+    message: "There is nothing at this path. There is POST /v1/chat/completions, POST /v1/embeddings and GET /v1/models.",
+};
+pub(crate) const WRONG_METHOD: ClientError = ClientError {
+    status: 405,
+    code: "method_not_allowed",
+    kind: INVALID,
+    param: None,
+    message: "This path takes another method.",
+};
+pub(crate) const NO_VERSION: ClientError = ClientError {
+    status: 503,
+    code: "model_not_ready",
+    kind: SERVER,
+    param: None,
+    message: "No version of this model is being served yet.",
+};
+pub(crate) const BAD_KEY: ClientError = ClientError {
+    status: 401,
+    code: "invalid_api_key",
+    kind: INVALID,
+    param: None,
+    message: "The API key is missing, wrong, expired or revoked. Send it as `Authorization: Bearer tg_...`.",
+};
+pub(crate) const LIMITED: ClientError = ClientError {
+    status: 429,
+    code: "rate_limit_exceeded",
+    kind: "rate_limit_error",
+    param: None,
+    message: "A request limit is used up. Retry-After says when to try again.",
+};
+pub(crate) const BUSY: ClientError = ClientError {
+    status: 429,
+    code: "concurrency_limit_exceeded",
+    kind: "rate_limit_error",
+    param: None,
+    message: "Too many requests for this model version are in flight. Retry-After says when to try again.",
+};
+pub(crate) const TOO_LARGE: ClientError = ClientError {
+    status: 413,
+    code: "request_too_large",
+    kind: INVALID,
+    param: None,
+    message: "The request body is larger than this gateway takes.",
+};
+pub(crate) const HEADERS_TOO_LARGE: ClientError = ClientError {
+    status: 431,
+    code: "headers_too_large",
+    kind: INVALID,
+    param: None,
+    message: "The request headers are larger than this gateway takes.",
+};
+pub(crate) const BAD_REQUEST: ClientError = ClientError {
+    status: 400,
+    code: "bad_request",
+    kind: INVALID,
+    param: None,
+    message: "The request is not valid HTTP.",
+};
+pub(crate) const TIMED_OUT: ClientError = ClientError {
+    status: 504,
+    code: "timeout",
+    kind: SERVER,
+    param: None,
+    message: "The answer took too long.",
+};
+pub(crate) const CLIENT_TIMED_OUT: ClientError = ClientError {
+    status: 408,
+    code: "request_timeout",
+    kind: INVALID,
+    param: None,
+    message: "The request did not arrive in time.",
+};
+pub(crate) const NO_WORKER: ClientError = ClientError {
+    status: 503,
+    code: "no_worker",
+    kind: SERVER,
+    param: None,
+    message: "No worker serves this version of the model at the moment.",
+};
+pub(crate) const WORKER_LOST: ClientError = ClientError {
+    status: 503,
+    code: "worker_lost",
+    kind: SERVER,
+    param: None,
+    message: "The worker could not be reached or went away before it answered.",
+};
+pub(crate) const OVERLOADED: ClientError = ClientError {
+    status: 503,
+    code: "gateway_overloaded",
+    kind: SERVER,
+    param: None,
+    message: "The gateway is overloaded.",
+};
+pub(crate) const NOT_CONFIGURED: ClientError = ClientError {
+    status: 500,
+    code: "gateway_not_configured",
+    kind: SERVER,
+    param: None,
+    message: "The gateway has not been told its configuration yet.",
+};

@@ -1,0 +1,47 @@
+//! The HTTP filters of a gateway, in order: who, which model, how often, where. Their order is part of the contract with workers.
+pub(crate) mod api_keys;
+pub(crate) mod local_limits;
+pub(crate) mod model;
+pub(crate) mod tracing;
+
+use envoy_types::pb::envoy::{
+    config::core::v3::ExtensionConfigSource,
+    extensions::filters::{
+        http::{body_size_limit::v3::BodySizeLimit, router::v3::Router},
+        network::http_connection_manager::v3::{HttpFilter, http_filter::ConfigType},
+    },
+};
+use envoy_types::pb::google::protobuf::UInt64Value;
+use prost::{Message, Name};
+
+use crate::{
+    any::{ads, pack},
+    settings::GatewaySettings,
+    types::{API_KEYS, LIMITS},
+};
+
+/// All filters, first to last.
+pub(crate) fn chain(settings: &GatewaySettings) -> Vec<HttpFilter> {
+    let body = BodySizeLimit { max_request_bytes: Some(UInt64Value { value: u64::from(settings.max_body_bytes) }) };
+    vec![
+        discovered(API_KEYS, &api_keys::type_url()),
+        fixed("envoy.filters.http.body_size_limit", &body),
+        fixed("envoy.filters.http.json_to_metadata", &model::config()),
+        discovered(LIMITS, &local_limits::type_url()),
+        fixed("envoy.filters.http.router", &Router { suppress_envoy_headers: true, ..Default::default() }),
+    ]
+}
+
+fn fixed<M: Message + Name>(name: &str, config: &M) -> HttpFilter {
+    HttpFilter { name: name.to_owned(), config_type: Some(ConfigType::TypedConfig(pack(config))), ..Default::default() }
+}
+
+/// A filter whose configuration comes by ECDS. Without a default: until it comes, the listener waits, and then refuses.
+fn discovered(name: &str, type_url: &str) -> HttpFilter {
+    let source = ExtensionConfigSource {
+        config_source: ads(),
+        type_urls: vec![type_url.to_owned()],
+        ..Default::default()
+    };
+    HttpFilter { name: name.to_owned(), config_type: Some(ConfigType::ConfigDiscovery(source)), ..Default::default() }
+}

@@ -1,0 +1,96 @@
+//! What clients read when Envoy itself answers: every such answer is an OpenAI error in JSON. Answers of workers pass untouched.
+use envoy_types::pb::envoy::{
+    config::{
+        accesslog::v3::{
+            AccessLogFilter, AndFilter, ComparisonFilter, ResponseFlagFilter, StatusCodeFilter, access_log_filter::FilterSpecifier,
+            comparison_filter::Op,
+        },
+        core::v3::{
+            DataSource, HeaderValueOption, RuntimeUInt32, SubstitutionFormatString, data_source::Specifier,
+            substitution_format_string::Format,
+        },
+    },
+    extensions::filters::network::http_connection_manager::v3::{LocalReplyConfig, ResponseMapper},
+};
+
+use crate::{
+    any::{set_header, u32v},
+    errors::{self, ClientError},
+};
+
+/// The first mapper whose filter holds decides, so a flag (why Envoy answered) comes before a bare status.
+pub(crate) fn config() -> LocalReplyConfig {
+    LocalReplyConfig {
+        mappers: vec![
+            by_flag(&["RL"], &errors::LIMITED, Vec::new()),
+            by_flag(&["UO"], &errors::BUSY, vec![set_header("retry-after", "1")]),
+            by_flag(&["UH", "NC"], &errors::NO_WORKER, Vec::new()),
+            by_flag(&["UF", "UC", "LR", "UR", "URX", "UPE"], &errors::WORKER_LOST, Vec::new()),
+            by_flag(&["UT", "UMSDR"], &errors::TIMED_OUT, Vec::new()),
+            by_flag(&["SI"], &errors::CLIENT_TIMED_OUT, Vec::new()),
+            by_flag(&["OM", "DO"], &errors::OVERLOADED, Vec::new()),
+            by_flag(&["NR"], &errors::NO_SUCH_PATH, Vec::new()),
+            by_flag_and_status("DPE", 431, &errors::HEADERS_TOO_LARGE),
+            by_flag_and_status("DPE", 413, &errors::TOO_LARGE),
+            by_flag(&["DPE"], &errors::BAD_REQUEST, Vec::new()),
+            by_status(401, &errors::BAD_KEY),
+            by_status(413, &errors::TOO_LARGE),
+            by_status(431, &errors::HEADERS_TOO_LARGE),
+            by_status(408, &errors::CLIENT_TIMED_OUT),
+            by_status(500, &errors::NOT_CONFIGURED),
+        ],
+        body_format: Some(json("%LOCAL_REPLY_BODY%".to_owned())),
+    }
+}
+
+/// A body that is JSON already.
+pub(crate) fn json(text: String) -> SubstitutionFormatString {
+    SubstitutionFormatString {
+        content_type: "application/json".to_owned(),
+        format: Some(Format::TextFormatSource(inline(text))),
+        ..Default::default()
+    }
+}
+
+/// Text that stands in the message itself.
+pub(crate) fn inline(text: String) -> DataSource {
+    DataSource { specifier: Some(Specifier::InlineString(text)), ..Default::default() }
+}
+
+fn by_flag(flags: &[&str], error: &ClientError, headers: Vec<HeaderValueOption>) -> ResponseMapper {
+    mapper(flag_filter(flags), error, headers)
+}
+
+fn by_status(status: u32, error: &ClientError) -> ResponseMapper {
+    mapper(status_filter(status), error, Vec::new())
+}
+
+fn by_flag_and_status(flag: &str, status: u32, error: &ClientError) -> ResponseMapper {
+    let both = AndFilter { filters: vec![flag_filter(&[flag]), status_filter(status)] };
+    mapper(filter(FilterSpecifier::AndFilter(both)), error, Vec::new())
+}
+
+fn mapper(filter: AccessLogFilter, error: &ClientError, headers_to_add: Vec<HeaderValueOption>) -> ResponseMapper {
+    ResponseMapper {
+        filter: Some(filter),
+        status_code: u32v(error.status),
+        body: Some(inline(error.body())),
+        headers_to_add,
+        ..Default::default()
+    }
+}
+
+fn filter(specifier: FilterSpecifier) -> AccessLogFilter {
+    AccessLogFilter { filter_specifier: Some(specifier) }
+}
+
+fn flag_filter(flags: &[&str]) -> AccessLogFilter {
+    let flags = flags.iter().map(|f| (*f).to_owned()).collect();
+    filter(FilterSpecifier::ResponseFlagFilter(ResponseFlagFilter { flags }))
+}
+
+fn status_filter(status: u32) -> AccessLogFilter {
+    let value = RuntimeUInt32 { default_value: status, runtime_key: "tidegate.unused".to_owned() };
+    let comparison = ComparisonFilter { op: Op::Eq.into(), value: Some(value) };
+    filter(FilterSpecifier::StatusCodeFilter(StatusCodeFilter { comparison: Some(comparison) }))
+}

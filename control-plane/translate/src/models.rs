@@ -1,0 +1,50 @@
+//! `GET /v1/models`, answered by Envoy itself: the list is the snapshot's, so it cannot differ from what is routed.
+use envoy_types::pb::envoy::config::route::v3::Route;
+use serde::Serialize;
+use tidegate_policy::snapshot::Snapshot;
+
+use crate::route::{answer, get};
+
+#[derive(Serialize)]
+struct List<'a> {
+    object: &'static str,
+    data: Vec<Model<'a>>,
+}
+
+/// OpenAI's shape. `created` is 0: a model has no one time of creation here.
+#[derive(Serialize)]
+struct Model<'a> {
+    id: &'a str,
+    object: &'static str,
+    created: u32,
+    owned_by: &'static str,
+}
+
+fn model(id: &str) -> Model<'_> {
+    Model { id, object: "model", created: 0, owned_by: "tidegate" }
+}
+
+/// The routes, and the size of the largest body among them in bytes.
+pub(crate) fn routes(snapshot: &Snapshot) -> (Vec<Route>, usize) {
+    let data = snapshot.targets.iter().map(|t| model(&t.model_id)).collect();
+    let list = serde_json::to_string(&List { object: "list", data }).unwrap_or_default();
+    let mut largest = list.len();
+    let mut routes = vec![answer("models", get("/v1/models"), (200, list))];
+    for target in &snapshot.targets {
+        let body = serde_json::to_string(&model(&target.model_id)).unwrap_or_default();
+        largest = largest.max(body.len());
+        let path = format!("/v1/models/{}", path_pattern(&target.model_id));
+        routes.push(answer("model", get(&path), (200, body)));
+    }
+    (routes, largest)
+}
+
+/// The id as a regex; a client may send the `/` of a namespace escaped.
+fn path_pattern(model_id: &str) -> String {
+    let quote = |c: char| match c {
+        '/' => "(/|%2[fF])".to_owned(),
+        c if c.is_ascii_alphanumeric() || c == '-' || c == '_' => c.to_string(),
+        c => format!(r"\{c}"),
+    };
+    model_id.chars().map(quote).collect()
+}

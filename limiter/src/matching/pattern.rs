@@ -1,0 +1,81 @@
+//! The regular expressions of policies: the ASCII subset in which RE2 and `regex::bytes` agree on every byte string.
+//! A pattern is parsed once and printed twice, for RE2 and for `regex`; nobody ever matches with the user's own text, so a
+//! difference between the two syntaxes cannot become a difference between two answers.
+mod print;
+mod size;
+mod subset;
+
+use regex::bytes::{Regex, RegexBuilder};
+use regex_syntax::hir::Hir;
+
+/// Longest text of a pattern, in bytes.
+pub const MAX_SOURCE: usize = 1024;
+
+/// Largest RE2 program that stock Envoy takes: its runtime key `re2.max_program_size.error_level` is 100 unless set.
+pub const MAX_PROGRAM: usize = 100;
+
+/// A pattern that must match a whole value.
+///
+/// `.` and negated classes match one UTF-8 sequence as RE2 reads it (overlong forms included), so a value that is not
+/// UTF-8 matches neither here nor in Envoy. RE2: `Compiler::Add_80_10ffff`.
+#[derive(Clone, Debug)]
+pub struct Pattern {
+    /// The text for an engine that matches whole values itself.
+    pub re2: String,
+    /// Anchored at both ends.
+    pub compiled: Regex,
+    /// Upper estimate of RE2's program size.
+    pub program: usize,
+}
+
+/// Why a pattern is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum PatternError {
+    #[error("the pattern is not a regular expression: {0}")]
+    Syntax(String),
+    #[error("{what} is not part of the pattern language (the ASCII subset that RE2 and the Rust regex crate share)")]
+    Outside { what: String },
+    #[error("the pattern has {bytes} bytes; the limit is {MAX_SOURCE}")]
+    TooLong { bytes: usize },
+    #[error("the pattern needs about {program} RE2 instructions; Envoy's limit is {MAX_PROGRAM}")]
+    TooLarge { program: usize },
+}
+
+impl PatternError {
+    /// True when the pattern is too large rather than wrong.
+    pub fn is_size(&self) -> bool {
+        match self {
+            Self::TooLong { .. } | Self::TooLarge { .. } => true,
+            Self::Syntax(_) | Self::Outside { .. } => false,
+        }
+    }
+}
+
+impl Pattern {
+    /// Parses a pattern. The printed [`Pattern::re2`] parses to the same pattern again.
+    ///
+    /// # Errors
+    /// Not a pattern of the subset, or too large.
+    pub fn parse(source: &str) -> Result<Self, PatternError> {
+        if source.len() > MAX_SOURCE {
+            return Err(PatternError::TooLong { bytes: source.len() });
+        }
+        Self::from_hir(&subset::parse(source)?)
+    }
+
+    fn from_hir(hir: &Hir) -> Result<Self, PatternError> {
+        let program = size::estimate(hir);
+        if program > MAX_PROGRAM {
+            return Err(PatternError::TooLarge { program });
+        }
+        let re2 = print::print(hir, print::Dialect::Re2)?;
+        let bytes = print::print(hir, print::Dialect::Bytes)?;
+        let compiled = RegexBuilder::new(&format!(r"\A(?:{bytes})\z"))
+            .unicode(false)
+            .size_limit(1 << 20)
+            .dfa_size_limit(1 << 20)
+            .build()
+            .map_err(|_| PatternError::TooLarge { program })?;
+        Ok(Self { re2, compiled, program })
+    }
+}

@@ -1,0 +1,3 @@
+//! What the limiter promises, against brute force.
+mod admission;
+mod bucket;

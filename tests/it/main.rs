@@ -1,0 +1,10 @@
+//! What crosses rooms, with the real parts: `tidegate up`, its Postgres, Envoy, its workers and their models.
+mod documents;
+mod doors;
+mod explain_matches_envoy;
+mod faults;
+mod limits;
+mod openai_client;
+mod policy_storm;
+mod swap;
+mod telemetry;

@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# `make test`: format, lints, every test of every room, the system tests with the real parts, and the demo once.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+began=$SECONDS
+step() { printf '\ntest: %s (after %d s)\n' "$1" "$((SECONDS - began))"; }
+
+step "format and lints"
+cargo fmt --all --check
+cargo clippy --locked --quiet --workspace --all-targets -- --deny warnings
+step "the programs"
+cargo build --locked --quiet --workspace --bins
+step "every room, and the system tests with the real parts"
+cargo test --locked --workspace --no-fail-fast
+step "the demo, once"
+cargo run --quiet --locked -p system-tests --bin demo -- --once
+step "done"

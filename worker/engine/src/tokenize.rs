@@ -1,0 +1,228 @@
+//! Text to tokens and back, by the version's own tokenizer.json. Only the chat template can produce a special token: the same
+//! text inside a message stays text.
+use std::sync::Arc;
+
+use tokenizers::pipeline::{EncodeOptions, Override, PipelineToken, PipelineTokenizer};
+
+use crate::engine::{ChatMessage, TextCodec, TokenDecoder};
+use crate::error::{Cause, EngineError, ModelLabel, Stage};
+use crate::template::ChatTemplate;
+
+/// Longest tokenizer.json, bytes.
+const MAX_BYTES: usize = 64 << 20;
+/// Tokens without a whole character before the decoder gives up waiting and emits U+FFFD.
+const MAX_HELD: usize = 8;
+
+/// A tokenizer.json and, for chat, a template.
+pub struct HfCodec {
+    tokenizer: Arc<PipelineTokenizer>,
+    template: Option<ChatTemplate>,
+    specials: Vec<Special>,
+    label: ModelLabel,
+}
+
+/// A token that only the template may write.
+struct Special {
+    id: u32,
+    text: String,
+    /// Takes the white space on this side with it.
+    lstrip: bool,
+    rstrip: bool,
+}
+
+impl HfCodec {
+    /// Reads the tokenizer and the template from their files' bytes.
+    pub(crate) fn new(tokenizer: &[u8], template: Option<&[u8]>, label: ModelLabel) -> Result<Self, EngineError> {
+        let invalid = |source: Cause| EngineError::TokenizerInvalid { source };
+        if tokenizer.len() > MAX_BYTES {
+            return Err(invalid(format!("it has {} bytes, {MAX_BYTES} are allowed", tokenizer.len()).into()));
+        }
+        let text = std::str::from_utf8(tokenizer).map_err(|e| invalid(Box::new(e)))?;
+        let canonical = tokenizers::canonicalize_str(text).map_err(|e| invalid(e.to_string().into()))?;
+        let tokenizer = tokenizers::from_json(&canonical).map_err(|e| invalid(e.to_string().into()))?;
+        let mut specials: Vec<Special> = tokenizer
+            .get_added_vocabulary()
+            .get_added_tokens_decoder()
+            .into_iter()
+            .filter(|(_, token)| token.special && !token.content.is_empty())
+            .map(|(id, token)| Special { id, text: token.content, lstrip: token.lstrip, rstrip: token.rstrip })
+            .collect();
+        // The longest first: at one place it wins.
+        specials.sort_by(|a, b| b.text.len().cmp(&a.text.len()).then(a.id.cmp(&b.id)));
+        let role = |name: &str| tokenizer.get_token_for_role(name).map(str::to_owned);
+        let template = template.map(|t| ChatTemplate::new(t, role("bos_token"), role("eos_token"))).transpose()?;
+        Ok(Self { tokenizer: Arc::new(tokenizer), template, specials, label })
+    }
+
+    fn plain(&self, text: &str, around: bool, out: &mut Vec<u32>) -> Result<(), EngineError> {
+        let options = EncodeOptions {
+            add_special_tokens: around,
+            encode_special_tokens: true,
+            padding: Override::Off,
+            truncation: Override::Off,
+        };
+        let mut tokens: Vec<PipelineToken> = Vec::new();
+        self.tokenizer
+            .encode_into(text, &options, &mut tokens)
+            .map_err(|e| EngineError::Encode { source: e.to_string().into() })?;
+        out.extend(tokens.into_iter().map(u32::from));
+        Ok(())
+    }
+
+    /// The special token that `text` begins with.
+    fn special_at(&self, text: &str) -> Option<&Special> {
+        self.specials.iter().find(|s| text.starts_with(&s.text))
+    }
+
+    /// Tokens of a rendered template: special tokens where they stand, everything between as plain text.
+    fn encode_rendered(&self, rendered: &str, guard: &Guard) -> Result<Vec<u32>, EngineError> {
+        let mut out = Vec::new();
+        let mut rest = rendered;
+        let mut begin = 0;
+        let mut at = 0;
+        while at < rest.len() {
+            let here = rest.get(at..).unwrap_or_default();
+            let Some(special) = self.special_at(here) else {
+                at += here.chars().next().map_or(1, char::len_utf8);
+                continue;
+            };
+            let mut before = rest.get(begin..at).unwrap_or_default();
+            if special.lstrip {
+                before = before.trim_end();
+            }
+            self.plain(&guard.restore(before), false, &mut out)?;
+            out.push(special.id);
+            rest = here.get(special.text.len()..).unwrap_or_default();
+            if special.rstrip {
+                rest = rest.trim_start();
+            }
+            (begin, at) = (0, 0);
+        }
+        self.plain(&guard.restore(rest.get(begin..).unwrap_or_default()), false, &mut out)?;
+        Ok(out)
+    }
+
+    fn chat(&self, messages: &[ChatMessage]) -> Result<Vec<u32>, EngineError> {
+        let template = self.template.as_ref().ok_or_else(|| EngineError::TemplateInvalid {
+            source: "this version has none".into(),
+        })?;
+        let guard = Guard::new(&self.specials, messages, template.source());
+        let guarded: Vec<ChatMessage> = messages
+            .iter()
+            .map(|m| ChatMessage { role: guard.hide(&m.role, &self.specials), content: guard.hide(&m.content, &self.specials) })
+            .collect();
+        self.encode_rendered(&template.render(&guarded)?, &guard)
+    }
+}
+
+impl TextCodec for HfCodec {
+    fn encode(&self, text: &str) -> Result<Vec<u32>, EngineError> {
+        let mut out = Vec::new();
+        self.plain(text, true, &mut out).map_err(|e| self.label.wrap(Stage::Tokenize, e))?;
+        Ok(out)
+    }
+
+    fn encode_chat(&self, messages: &[ChatMessage]) -> Result<Vec<u32>, EngineError> {
+        self.chat(messages).map_err(|e| self.label.wrap(Stage::Tokenize, e))
+    }
+
+    fn decoder(&self) -> Box<dyn TokenDecoder> {
+        Box::new(Decoder { tokenizer: self.tokenizer.clone(), label: self.label.clone(), ids: Vec::new(), emitted: 0 })
+    }
+}
+
+/// Hides special-token text in messages while the template is rendered: its first character becomes a private-use character
+/// that occurs nowhere else, and is put back before tokenising.
+struct Guard {
+    /// (character, what stands for it)
+    pairs: Vec<(char, char)>,
+}
+
+impl Guard {
+    fn new(specials: &[Special], messages: &[ChatMessage], template: &str) -> Self {
+        let used = |c: char| template.contains(c) || messages.iter().any(|m| m.role.contains(c) || m.content.contains(c));
+        let mut free = ('\u{f0000}'..='\u{ffffd}').filter(|c| !used(*c));
+        let mut pairs: Vec<(char, char)> = Vec::new();
+        for first in specials.iter().filter_map(|s| s.text.chars().next()) {
+            if pairs.iter().all(|(c, _)| *c != first)
+                && let Some(stand_in) = free.next()
+            {
+                pairs.push((first, stand_in));
+            }
+        }
+        Self { pairs }
+    }
+
+    /// Changes every place where a special token begins, or could begin together with text that the template puts behind.
+    fn hide(&self, text: &str, specials: &[Special]) -> String {
+        let mut out = String::with_capacity(text.len());
+        for (at, c) in text.char_indices() {
+            let stand_in = self.pairs.iter().find(|(first, _)| *first == c);
+            match stand_in {
+                Some((_, hidden)) if specials.iter().any(|s| begins(text.get(at..).unwrap_or_default(), &s.text)) => {
+                    out.push(*hidden);
+                }
+                _ => out.push(c),
+            }
+        }
+        out
+    }
+
+    fn restore(&self, text: &str) -> String {
+        let shown = |c: char| self.pairs.iter().find(|(_, hidden)| *hidden == c).map_or(c, |(first, _)| *first);
+        text.chars().map(shown).collect()
+    }
+}
+
+/// `text` starts with `special` in any letter case, or ends (white space aside) before it could be told.
+fn begins(text: &str, special: &str) -> bool {
+    let (text, trimmed, special) = (text.as_bytes(), text.trim_end().as_bytes(), special.as_bytes());
+    let full = text.get(..special.len()).is_some_and(|head| head.eq_ignore_ascii_case(special));
+    full || special.get(..trimmed.len()).is_some_and(|head| head.eq_ignore_ascii_case(trimmed))
+}
+
+/// Decodes a window of tokens: what was emitted last is context, so that decoders which look at the neighbours agree with a
+/// decoding of the whole answer.
+struct Decoder {
+    tokenizer: Arc<PipelineTokenizer>,
+    label: ModelLabel,
+    ids: Vec<u32>,
+    /// Tokens at the front of `ids` whose text was given out.
+    emitted: usize,
+}
+
+impl Decoder {
+    fn decode(&self, ids: &[u32]) -> Result<String, EngineError> {
+        self.tokenizer.decode(ids, true).map_err(|e| {
+            self.label.wrap(Stage::Tokenize, EngineError::Decode { source: e.to_string().into() })
+        })
+    }
+
+    /// The text behind what was emitted; empty while it may still change and `last` is not set.
+    fn take(&mut self, last: bool) -> Result<String, EngineError> {
+        let known = self.decode(self.ids.get(..self.emitted).unwrap_or_default())?;
+        let all = self.decode(&self.ids)?;
+        let held = self.ids.len() - self.emitted;
+        if all.ends_with(char::REPLACEMENT_CHARACTER) && !last && held < MAX_HELD {
+            return Ok(String::new());
+        }
+        let text = all.get(known.len()..).unwrap_or_default().to_owned();
+        self.ids.drain(..self.emitted);
+        self.emitted = self.ids.len();
+        Ok(text)
+    }
+}
+
+impl TokenDecoder for Decoder {
+    fn push(&mut self, token: u32) -> Result<String, EngineError> {
+        self.ids.push(token);
+        self.take(false)
+    }
+
+    fn finish(&mut self) -> Result<String, EngineError> {
+        self.take(true)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,114 @@
+//! `POST /v1/embeddings`: one vector per input, as floats or as base64 of little-endian f32.
+use std::sync::Arc;
+
+use axum::{
+    body::Body,
+    extract::State,
+    http::HeaderMap,
+    response::{IntoResponse, Response},
+};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use serde::Serialize;
+use tidegate_engine::engine::TextCodec;
+use tokio::sync::oneshot;
+
+use super::{
+    App,
+    admit::{Admitted, admit, dress, read_body, tokenise},
+    embedding_request::{Encoding, Input, ValidEmbeddingRequest, parse_embedding},
+    errors::Refuse,
+    json::invalid,
+};
+use crate::{
+    error::RequestError,
+    lane::{Abilities, job::EmbedJob},
+};
+
+#[derive(Serialize)]
+struct List<'a> {
+    object: &'static str,
+    data: Vec<Item>,
+    model: &'a str,
+    usage: Usage,
+}
+
+#[derive(Serialize)]
+struct Item {
+    object: &'static str,
+    index: usize,
+    embedding: Vector,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Vector {
+    Floats(Vec<f32>),
+    Base64(String),
+}
+
+#[derive(Serialize)]
+struct Usage {
+    prompt_tokens: usize,
+    total_tokens: usize,
+}
+
+/// The handler.
+pub async fn embeddings(State(app): State<Arc<App>>, headers: HeaderMap, body: Body) -> Result<Response, Refuse> {
+    let body = read_body(&headers, body).await?;
+    let request = parse_embedding(&body)?;
+    let bytes = body.len();
+    drop(body);
+    let admitted = admit(&app, &headers, &request.model, "embeddings")?;
+    let model_id = admitted.serving.model_id.clone();
+    answer(request, bytes, admitted).await.map_err(|error| Refuse::about(error, &model_id))
+}
+
+async fn answer(request: ValidEmbeddingRequest, bytes: usize, admitted: Admitted) -> Result<Response, RequestError> {
+    let Admitted { serving, clock, guards, limit_headers } = admitted;
+    let Abilities::Embedding { max_sequence, dimensions } = serving.lane.abilities else {
+        return Err(RequestError::WrongTask { model: request.model, wanted: "embeddings" });
+    };
+    if let Some(asked) = request.dimensions.filter(|asked| *asked != dimensions) {
+        let reason = format!("this model gives {dimensions}; {asked} is not supported");
+        return Err(RequestError::Unsupported { param: "dimensions".to_owned(), reason });
+    }
+    let (codec, inputs) = (serving.lane.codec.clone(), request.inputs);
+    let rows = tokenise(bytes, move || inputs.into_iter().map(|input| tokens(codec.as_ref(), input)).collect::<Result<Vec<_>, _>>()).await?;
+    for (i, row) in rows.iter().enumerate() {
+        if row.len() > max_sequence {
+            let reason = format!("has {} tokens, this model takes {max_sequence}", row.len());
+            return Err(invalid(&format!("input[{i}]"), reason));
+        }
+    }
+    let prompt_tokens = rows.iter().map(Vec::len).sum();
+    let (out, reply) = oneshot::channel();
+    let span = tracing::Span::current();
+    let queued = tracing::debug_span!(parent: &span, "queue");
+    serving.lane.embed(EmbedJob { rows, clock, out, span, queued })?;
+    // A lane that ended before it took the job did not begin it.
+    let embedded = reply.await.map_err(|_| RequestError::Draining)??;
+    let data = embedded.vectors.into_iter().enumerate().map(|(index, vector)| item(index, vector, request.encoding)).collect();
+    let usage = Usage { prompt_tokens, total_tokens: prompt_tokens };
+    let mut response = axum::Json(List { object: "list", data, model: &serving.model_id, usage }).into_response();
+    dress(&mut response, &serving, embedded.timing, &limit_headers);
+    drop(guards);
+    Ok(response)
+}
+
+fn tokens(codec: &dyn TextCodec, input: Input) -> Result<Vec<u32>, tidegate_engine::EngineError> {
+    match input {
+        Input::Text(text) => codec.encode(&text),
+        Input::Tokens(tokens) => Ok(tokens),
+    }
+}
+
+fn item(index: usize, vector: Vec<f32>, encoding: Encoding) -> Item {
+    let embedding = match encoding {
+        Encoding::Float => Vector::Floats(vector),
+        Encoding::Base64 => {
+            let bytes: Vec<u8> = vector.iter().flat_map(|value| value.to_le_bytes()).collect();
+            Vector::Base64(STANDARD.encode(bytes))
+        }
+    };
+    Item { object: "embedding", index, embedding }
+}

@@ -1,0 +1,111 @@
+//! Fields of the OpenAI API that this worker does not support. Official clients send some with values that change nothing;
+//! exactly those values are accepted. Everything else is refused by name, never ignored.
+use super::json::Json;
+use crate::error::RequestError;
+
+/// When a field that is not supported may stand in a request all the same (`null` always may).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Harmless {
+    OnlyNull,
+    False,
+    Zero,
+    EmptyArray,
+    EmptyObject,
+    /// One of these strings.
+    OneOf(&'static [&'static str]),
+    /// `{"type": "text"}`.
+    TextFormat,
+    /// `["text"]`.
+    TextModality,
+}
+
+/// Fields of chat completions that are known, not supported, and when they are harmless.
+pub const CHAT: &[(&str, Harmless)] = &[
+    ("audio", Harmless::OnlyNull),
+    ("function_call", Harmless::OneOf(&["none"])),
+    ("functions", Harmless::EmptyArray),
+    ("logit_bias", Harmless::EmptyObject),
+    ("logprobs", Harmless::False),
+    ("metadata", Harmless::EmptyObject),
+    ("modalities", Harmless::TextModality),
+    ("moderation", Harmless::OnlyNull),
+    ("parallel_tool_calls", Harmless::OnlyNull),
+    ("prediction", Harmless::OnlyNull),
+    ("prompt_cache_key", Harmless::OnlyNull),
+    ("prompt_cache_options", Harmless::OnlyNull),
+    ("prompt_cache_retention", Harmless::OnlyNull),
+    ("reasoning_effort", Harmless::OnlyNull),
+    ("response_format", Harmless::TextFormat),
+    ("safety_identifier", Harmless::OnlyNull),
+    ("service_tier", Harmless::OneOf(&["auto", "default"])),
+    ("store", Harmless::False),
+    ("tool_choice", Harmless::OneOf(&["none"])),
+    ("tools", Harmless::EmptyArray),
+    ("top_logprobs", Harmless::Zero),
+    ("verbosity", Harmless::OnlyNull),
+    ("web_search_options", Harmless::OnlyNull),
+];
+
+/// The same for a message; official clients send answers back with these set to nothing.
+pub const MESSAGE: &[(&str, Harmless)] = &[
+    ("annotations", Harmless::EmptyArray),
+    ("audio", Harmless::OnlyNull),
+    ("function_call", Harmless::OnlyNull),
+    ("name", Harmless::OnlyNull),
+    ("refusal", Harmless::OnlyNull),
+    ("tool_call_id", Harmless::OnlyNull),
+    ("tool_calls", Harmless::EmptyArray),
+];
+
+/// Accepts a field that changes nothing; refuses it by name when it would, or when nobody knows it.
+pub fn check(table: &[(&str, Harmless)], name: &str, param: &str, value: &Json) -> Result<(), RequestError> {
+    let Some((_, harmless)) = table.iter().find(|(known, _)| *known == name) else {
+        return Err(RequestError::UnknownField { param: param.to_owned() });
+    };
+    if harmless.allows(value) {
+        return Ok(());
+    }
+    Err(RequestError::Unsupported { param: param.to_owned(), reason: harmless.reason() })
+}
+
+impl Harmless {
+    fn allows(self, value: &Json) -> bool {
+        match (self, value) {
+            (_, Json::Null) | (Self::False, Json::Bool(false)) | (Self::Zero, Json::Integer(0)) => true,
+            (Self::Zero, Json::Float(number)) => *number == 0.0,
+            (Self::EmptyArray, Json::Array(items)) => items.is_empty(),
+            (Self::EmptyObject, Json::Object(members)) => members.is_empty(),
+            (Self::OneOf(texts), Json::Text(text)) => texts.contains(&text.as_str()),
+            (Self::TextFormat, Json::Object(members)) => {
+                matches!(members.as_slice(), [(name, Json::Text(kind))] if name == "type" && kind == "text")
+            }
+            (Self::TextModality, Json::Array(items)) => {
+                matches!(items.as_slice(), [Json::Text(kind)] if kind == "text")
+            }
+            (
+                Self::OnlyNull
+                | Self::False
+                | Self::Zero
+                | Self::EmptyArray
+                | Self::EmptyObject
+                | Self::OneOf(_)
+                | Self::TextFormat
+                | Self::TextModality,
+                _,
+            ) => false,
+        }
+    }
+
+    fn reason(self) -> String {
+        match self {
+            Self::OnlyNull => "leave it out".to_owned(),
+            Self::False => "leave it out or send false".to_owned(),
+            Self::Zero => "leave it out or send 0".to_owned(),
+            Self::EmptyArray => "leave it out or send []".to_owned(),
+            Self::EmptyObject => "leave it out or send {}".to_owned(),
+            Self::OneOf(texts) => format!("leave it out or send {}", texts.join(" or ")),
+            Self::TextFormat => "leave it out or send {\"type\":\"text\"}".to_owned(),
+            Self::TextModality => "leave it out or send [\"text\"]".to_owned(),
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! What the control plane pushes: `ModelSet` and `LimitSet`. Each resource is checked whole and taken (ACK) or refused (NACK, with
+//! its reason); what was in force before stays then, and also when the control plane goes away.
+use std::sync::Arc;
+
+use prost::Message as _;
+use tidegate_engine::ModelRoots;
+use tidegate_proto::{
+    contract::{TYPE_LIMIT_SET, TYPE_MODEL_SET},
+    worker::{LimitSet, ModelSet},
+};
+use tidegate_xds_client::{AdsClient, Config, ConnectionState, Handler, Received, Rejection, Update};
+use tokio::sync::watch;
+
+use crate::{
+    error::WorkerError,
+    hotswap::{
+        loader::Loader,
+        push::{self, ValidModelSet},
+    },
+    limits::{self, Limits},
+    telemetry::Metrics,
+};
+
+/// Where accepted configuration goes.
+#[derive(Clone)]
+pub struct Inlets {
+    /// Name of the resources: "<namespace>/<pool>".
+    pub pool: String,
+    pub loader: Arc<dyn Loader>,
+    pub wishes: watch::Sender<Option<Arc<ValidModelSet>>>,
+    pub limits: Arc<Limits>,
+    pub metrics: Arc<Metrics>,
+}
+
+impl Inlets {
+    fn roots(&self) -> Option<&ModelRoots> {
+        self.loader.roots()
+    }
+
+    /// Takes a set of models, or refuses it and changes nothing. Loading comes later and is reported by version.
+    pub fn push_models(&self, set: &ModelSet) -> Result<(), WorkerError> {
+        let valid = push::check(set, self.roots())?;
+        self.wishes.send_replace(Some(Arc::new(valid)));
+        Ok(())
+    }
+
+    /// Takes a set of limits, or refuses it and changes nothing.
+    pub fn push_limits(&self, set: &LimitSet) -> Result<(), WorkerError> {
+        self.limits.apply(limits::compile(set)?);
+        Ok(())
+    }
+
+    fn take(&self, type_url: &str, resource: &Received) -> Result<(), WorkerError> {
+        let undecodable = |_| WorkerError::NotDecodable { type_url: type_url.to_owned() };
+        match type_url {
+            TYPE_MODEL_SET => self.push_models(&ModelSet::decode(resource.body.clone()).map_err(undecodable)?),
+            TYPE_LIMIT_SET => self.push_limits(&LimitSet::decode(resource.body.clone()).map_err(undecodable)?),
+            _ => Err(WorkerError::NotDecodable { type_url: type_url.to_owned() }),
+        }
+    }
+}
+
+impl Handler for Inlets {
+    async fn apply(&mut self, update: Update) -> Result<(), Vec<Rejection>> {
+        let kind = if update.type_url == TYPE_MODEL_SET { "ModelSet" } else { "LimitSet" };
+        let mut rejections = Vec::new();
+        for resource in &update.changed {
+            match self.take(&update.type_url, resource) {
+                Ok(()) => self.metrics.pushed(kind, "ack"),
+                Err(error) => {
+                    self.metrics.pushed(kind, "nack");
+                    tracing::warn!(kind, error = error.report(), "a push was refused; what was in force stays");
+                    rejections.push(Rejection { name: resource.name.clone(), error: error.report() });
+                }
+            }
+        }
+        if update.removed.contains(&self.pool) {
+            match update.type_url.as_str() {
+                TYPE_LIMIT_SET => self.limits.apply(Vec::new()),
+                // A pool that is gone takes its workers down by other means; until then they go on serving.
+                _ => tracing::warn!(kind, "the pool has no such resource at the control plane; what was loaded stays"),
+            }
+        }
+        if rejections.is_empty() { Ok(()) } else { Err(rejections) }
+    }
+}
+
+/// How to reach the control plane.
+pub struct Reach<'a> {
+    pub url: &'a str,
+    pub node_id: &'a str,
+    pub token: &'a str,
+    /// "ip:port" of this worker's API.
+    pub address: String,
+}
+
+/// Starts the ADS client; it comes back by itself for as long as it lives.
+pub fn start(reach: &Reach<'_>, inlets: Inlets) -> Result<AdsClient, WorkerError> {
+    use tidegate_proto::contract::{NODE_ADDRESS, NODE_POOL};
+    let (pool, metrics) = (inlets.pool.clone(), inlets.metrics.clone());
+    let config = Config::new(reach.url, reach.node_id, reach.token)
+        .metadata(NODE_POOL, pool.clone())
+        .metadata(NODE_ADDRESS, reach.address.clone())
+        .build(concat!("tidegate-worker/", env!("CARGO_PKG_VERSION")))
+        .subscribe(TYPE_MODEL_SET, [pool.clone()])
+        .subscribe(TYPE_LIMIT_SET, [pool]);
+    let client = AdsClient::spawn(config, inlets).map_err(|e| WorkerError::ControlPlane { reason: e.to_string() })?;
+    tokio::spawn(watch_connection(client.connection(), metrics));
+    Ok(client)
+}
+
+/// Says when the control plane goes and comes; one line per change, not per attempt.
+async fn watch_connection(mut state: watch::Receiver<ConnectionState>, metrics: Arc<Metrics>) {
+    let mut up = None;
+    loop {
+        let now = match &*state.borrow_and_update() {
+            ConnectionState::Connected => Some((true, String::new())),
+            ConnectionState::Disconnected { reason, .. } => Some((false, reason.clone())),
+            ConnectionState::Connecting => None,
+        };
+        if let Some((connected, reason)) = now.filter(|(connected, _)| up != Some(*connected)) {
+            metrics.connected("ads", connected);
+            if connected {
+                tracing::debug!("the control plane is connected");
+            } else {
+                tracing::warn!(reason, "the control plane is away; the last good configuration goes on");
+            }
+            up = Some(connected);
+        }
+        if state.changed().await.is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! Tells the control plane what this worker does: the whole state, at once after every change and at least every interval.
+//! Comes back by itself; nothing on the data path waits for it.
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use tidegate_proto::{
+    contract::AUTHORIZATION,
+    fleet::{Directive, Load, State, VersionReport, VersionState, WorkerReport, fleet_client::FleetClient},
+};
+use tokio::sync::{mpsc, watch};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Status, metadata::MetadataValue, transport::Endpoint};
+
+use crate::{
+    api::App,
+    drain::Phase,
+    hotswap::report::{Phase as VersionPhase, VersionStatus},
+};
+
+/// Until the control plane says otherwise.
+const INTERVAL: Duration = Duration::from_secs(2);
+const FIRST_WAIT: Duration = Duration::from_millis(200);
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+const REPORTS: usize = 8;
+
+/// Everything that a report is made of.
+pub struct Reporter {
+    pub control_plane: Endpoint,
+    pub token: String,
+    pub node_id: String,
+    pub pool: String,
+    pub address: String,
+    pub incarnation: String,
+    pub app: Arc<App>,
+    pub versions: watch::Receiver<Vec<VersionStatus>>,
+    /// Set when the control plane asks this worker to leave.
+    pub leave: watch::Sender<bool>,
+}
+
+impl Reporter {
+    /// Reports until the process ends.
+    pub async fn run(mut self) {
+        let mut wait = FIRST_WAIT;
+        loop {
+            let mut said = false;
+            let status = self.converse(&mut said).await.err().unwrap_or_else(|| Status::unavailable("the stream ended"));
+            if said {
+                self.app.metrics.connected("fleet", false);
+                tracing::debug!(code = ?status.code(), reason = status.message(), "the fleet stream ended");
+                wait = FIRST_WAIT;
+            } else {
+                tracing::debug!(code = ?status.code(), reason = status.message(), "the fleet stream did not open");
+            }
+            // Up to half more at random, so that a fleet does not come back as one.
+            let spread = u64::from(uuid::Uuid::new_v4().as_bytes()[0]) * wait.as_micros() as u64 / 512;
+            tokio::time::sleep(wait + Duration::from_micros(spread)).await;
+            wait = (wait * 2).min(LONGEST_WAIT);
+        }
+    }
+
+    /// One stream. `said`: the control plane answered on it.
+    async fn converse(&mut self, said: &mut bool) -> Result<(), Status> {
+        let channel = self.control_plane.connect().await.map_err(|e| Status::unavailable(e.to_string()))?;
+        let (reports, outbound) = mpsc::channel(REPORTS);
+        let mut phase = self.app.phases.watch();
+        let gone = |_| Status::unavailable("the stream was closed");
+        reports.send(self.report()).await.map_err(gone)?;
+        let mut request = Request::new(ReceiverStream::new(outbound));
+        let bearer: MetadataValue<_> =
+            format!("Bearer {}", self.token).parse().map_err(|_| Status::unauthenticated("the token is not ASCII"))?;
+        request.metadata_mut().insert(AUTHORIZATION, bearer);
+        let mut directives = FleetClient::new(channel).report(request).await?.into_inner();
+        *said = true;
+        self.app.metrics.connected("fleet", true);
+        let mut interval = INTERVAL;
+        loop {
+            tokio::select! {
+                directive = directives.message() => match directive? {
+                    Some(directive) => interval = self.obey(&directive, interval),
+                    None => return Ok(()),
+                },
+                changed = self.versions.changed() => {
+                    changed.map_err(|_| Status::cancelled("the worker ends"))?;
+                    reports.send(self.report()).await.map_err(gone)?;
+                }
+                changed = phase.changed() => {
+                    changed.map_err(|_| Status::cancelled("the worker ends"))?;
+                    reports.send(self.report()).await.map_err(gone)?;
+                }
+                () = tokio::time::sleep(interval) => reports.send(self.report()).await.map_err(gone)?,
+            }
+        }
+    }
+
+    fn obey(&self, directive: &Directive, old: Duration) -> Duration {
+        if directive.drain {
+            self.leave.send_replace(true);
+        }
+        match directive.report_interval_ms {
+            0 => old,
+            ms => Duration::from_millis(u64::from(ms).clamp(100, 60_000)),
+        }
+    }
+
+    fn report(&mut self) -> WorkerReport {
+        let versions = self.versions.borrow_and_update().clone();
+        let state = match self.app.phases.now() {
+            Phase::Settling | Phase::Draining => State::Draining,
+            Phase::Running if self.app.table.load().default.is_some() => State::Ready,
+            Phase::Running => State::Starting,
+        };
+        WorkerReport {
+            node_id: self.node_id.clone(),
+            incarnation: self.incarnation.clone(),
+            pool: self.pool.clone(),
+            address: self.address.clone(),
+            state: state.into(),
+            versions: versions.into_iter().map(version).collect(),
+            load: Some(self.load()),
+            labels: Default::default(),
+            build: env!("CARGO_PKG_VERSION").to_owned(),
+        }
+    }
+
+    fn load(&self) -> Load {
+        let (running, waiting) = rows(&self.app);
+        let totals = &self.app.totals;
+        Load {
+            running,
+            waiting,
+            requests_total: totals.requests.load(Ordering::Relaxed),
+            rejected_total: totals.rejected.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// Requests running and waiting, over all versions that answer.
+pub fn rows(app: &App) -> (u32, u32) {
+    let table = app.table.load();
+    let running: u32 = table.versions.iter().map(|v| v.lane.stats.running.load(Ordering::Relaxed)).sum();
+    let inside = u32::try_from(app.queue.inside()).unwrap_or(u32::MAX);
+    (running, inside.saturating_sub(running))
+}
+
+fn version(status: VersionStatus) -> VersionReport {
+    let state = match status.phase {
+        VersionPhase::Loading => VersionState::Loading,
+        VersionPhase::Serving => VersionState::Serving,
+        VersionPhase::Draining => VersionState::Draining,
+        VersionPhase::Failed => VersionState::Failed,
+    };
+    VersionReport { name: status.name, state: state.into(), digest: status.digest, error: status.error }
+}

@@ -1,0 +1,49 @@
+//! How the slots of a plan look from outside: one line per version name. Never invents a state.
+use super::plan::{Slot, State};
+
+/// What a version is doing, as the fleet report says it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Phase {
+    Draining,
+    Failed,
+    Loading,
+    Serving,
+}
+
+/// One line of the report.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct VersionStatus {
+    pub model_id: String,
+    pub name: String,
+    pub digest: String,
+    pub phase: Phase,
+    /// Why the last load failed; begins with its code.
+    pub error: String,
+}
+
+/// One line per name: the best of its copies (Serving, then Loading, Failed, Draining). A version that failed and is tried
+/// again stays Failed until it serves, so that nobody waits for it.
+pub(super) fn statuses(slots: &[Slot]) -> Vec<VersionStatus> {
+    let mut out: Vec<VersionStatus> = Vec::new();
+    for slot in slots {
+        let phase = match (&slot.state, &slot.error) {
+            (State::Serving, _) => Phase::Serving,
+            (State::Waiting { .. } | State::Loading, None) => Phase::Loading,
+            (State::Waiting { .. } | State::Loading, Some(_)) => Phase::Failed,
+            (State::Lingering { .. } | State::Draining, _) => Phase::Draining,
+        };
+        let status = VersionStatus {
+            model_id: slot.key.model_id.clone(),
+            name: slot.key.name.clone(),
+            digest: slot.key.digest.clone(),
+            phase,
+            error: slot.error.clone().unwrap_or_default(),
+        };
+        match out.iter_mut().find(|known| known.name == status.name) {
+            Some(known) if known.phase < status.phase => *known = status,
+            Some(_) => {}
+            None => out.push(status),
+        }
+    }
+    out
+}

@@ -1,0 +1,108 @@
+//! A lane: one operating-system thread that owns one loaded version and runs its requests. Handles are cheap to clone; the
+//! lane ends when it was drained, when its deadline came, or when its engine broke. Never blocks the async runtime.
+mod chat;
+mod embed;
+pub mod job;
+mod row;
+mod stop;
+mod watchdog;
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc,
+        mpsc::{SyncSender, TrySendError, sync_channel},
+    },
+    time::Instant,
+};
+
+use tidegate_engine::engine::{LoadedModel, ModelEngine, TextCodec};
+
+use self::{
+    chat::{ChatLane, ChatParts},
+    embed::EmbedLane,
+    job::{ChatJob, Command, EmbedJob, LaneShared, LaneStats},
+    watchdog::Watchdog,
+};
+use crate::error::{RequestError, WorkerError};
+
+/// Commands that may wait for the lane's thread; as many as a pool's queue can be.
+const COMMANDS: usize = 10_000;
+
+/// What a version can do, as the API needs it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Abilities {
+    /// Prompt and answer together have at most so many tokens.
+    Chat { max_sequence: usize, vocab_size: usize },
+    Embedding { max_sequence: usize, dimensions: usize },
+}
+
+/// Sends work to a lane. When all handles are gone, a lane that was told to drain ends as soon as its work is done.
+#[derive(Clone)]
+pub struct LaneHandle {
+    commands: SyncSender<Command>,
+    pub codec: Arc<dyn TextCodec>,
+    pub abilities: Abilities,
+    pub stats: Arc<LaneStats>,
+}
+
+impl LaneHandle {
+    /// Puts a chat in the queue; never waits.
+    pub fn chat(&self, job: ChatJob) -> Result<(), RequestError> {
+        self.send(Command::Chat(Box::new(job)))
+    }
+
+    /// Puts an embeddings request in the queue; never waits.
+    pub fn embed(&self, job: EmbedJob) -> Result<(), RequestError> {
+        self.send(Command::Embed(Box::new(job)))
+    }
+
+    /// No deadline later than this one counts any more. A lane that is gone needs no telling.
+    pub fn drain(&self, deadline: Instant) {
+        let _ = self.commands.try_send(Command::Drain(deadline));
+    }
+
+    fn send(&self, command: Command) -> Result<(), RequestError> {
+        self.commands.try_send(command).map_err(|error| match error {
+            TrySendError::Full(_) => RequestError::QueueFull { max: COMMANDS },
+            // It had not begun here.
+            TrySendError::Disconnected(_) => RequestError::Draining,
+        })
+    }
+}
+
+/// Starts the lane's thread. `on_end` is called once, after the model was dropped: None after a drain, else why it broke.
+pub fn start(
+    model: LoadedModel,
+    shared: LaneShared,
+    on_end: impl FnOnce(Option<String>) + Send + 'static,
+) -> Result<LaneHandle, WorkerError> {
+    let (commands, inbox) = sync_channel(COMMANDS);
+    let name = format!("lane-{}", model.version);
+    let codec = model.tokenizer.clone();
+    let stats = shared.stats.clone();
+    let (terminator, abilities) = match &model.engine {
+        ModelEngine::Chat(engine) => {
+            let info = engine.info();
+            (engine.terminator(), Abilities::Chat { max_sequence: info.max_sequence, vocab_size: info.vocab_size })
+        }
+        ModelEngine::Embedding(engine) => {
+            let abilities = Abilities::Embedding { max_sequence: engine.max_sequence(), dimensions: engine.dimensions() };
+            (engine.terminator(), abilities)
+        }
+    };
+    let watchdog =
+        Watchdog::start(&format!("watch-{}", model.version), terminator, shared.stop_at.clone()).map_err(WorkerError::Thread)?;
+    let body = move || {
+        let run = AssertUnwindSafe(move || match model.engine {
+            ModelEngine::Chat(engine) => {
+                ChatLane::new(ChatParts { engine, codec: model.tokenizer, commands: inbox, shared, watchdog }).run()
+            }
+            ModelEngine::Embedding(engine) => EmbedLane::new(engine, inbox, shared, watchdog).run(),
+        });
+        let ended = catch_unwind(run).unwrap_or_else(|_| Err("the lane's thread panicked".to_owned()));
+        on_end(ended.err());
+    };
+    std::thread::Builder::new().name(name).spawn(body).map_err(WorkerError::Thread)?;
+    Ok(LaneHandle { commands, codec, abilities, stats })
+}

@@ -1,0 +1,187 @@
+//! One sequence of a chat lane: from logits to events. Knows one request and no engine.
+use std::{
+    sync::atomic::Ordering,
+    time::{Duration, Instant},
+};
+
+use tidegate_engine::{
+    engine::{SequenceId, TextCodec, TokenDecoder},
+    error::EngineError,
+    sampling::Sampler,
+};
+
+use super::{
+    job::{ChatJob, Event, Finish, LaneShared, Timing, millis},
+    stop::StopFilter,
+};
+use crate::error::RequestError;
+
+/// Events that one step can send, the last one included; with less room a row stands still.
+const STEP_EVENTS: usize = 4;
+/// How often a row may be prefilled again after a call was ended for another row's sake.
+pub const MAX_REBUILDS: u32 = 3;
+
+/// A request in a lane, waiting (no sequence yet) or running.
+pub struct Row {
+    pub job: ChatJob,
+    pub sequence: Option<SequenceId>,
+    /// Tokens of the answer so far; the last one is fed next.
+    pub generated: Vec<u32>,
+    pub rebuilds: u32,
+    decoder: Box<dyn TokenDecoder>,
+    stop: StopFilter,
+    sampler: Sampler,
+    /// Since when the client has not read.
+    still_since: Option<Instant>,
+    timing: Timing,
+    started: bool,
+    decode_span: tracing::Span,
+}
+
+/// Whether a row goes on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Progress {
+    Going,
+    Ended,
+}
+
+impl Row {
+    pub fn new(mut job: ChatJob, codec: &dyn TextCodec) -> Self {
+        let sampler = Sampler::new(job.sampling);
+        let stop = StopFilter::new(std::mem::take(&mut job.stop));
+        Self {
+            job,
+            sequence: None,
+            generated: Vec::new(),
+            rebuilds: 0,
+            decoder: codec.decoder(),
+            stop,
+            sampler,
+            still_since: None,
+            timing: Timing::default(),
+            started: false,
+            decode_span: tracing::Span::none(),
+        }
+    }
+
+    /// What the next prefill runs: the prompt, and what was already answered if this is not the first.
+    pub fn prefix(&self) -> Vec<u32> {
+        let mut tokens = self.job.prompt.clone();
+        tokens.extend_from_slice(&self.generated);
+        tokens
+    }
+
+    /// Whether the client has gone.
+    pub fn is_gone(&self) -> bool {
+        self.job.out.is_closed()
+    }
+
+    /// Whether there is room for what a step may send; remembers since when there is not.
+    pub fn can_send(&mut self, now: Instant) -> bool {
+        let room = self.job.out.capacity() >= STEP_EVENTS;
+        if room {
+            self.still_since = None;
+        } else {
+            self.still_since.get_or_insert(now);
+        }
+        room
+    }
+
+    /// Why this row must end before its next step.
+    pub fn overdue(&self, now: Instant, slow_client: Duration) -> Option<RequestError> {
+        if now >= self.job.clock.deadline {
+            return Some(RequestError::TimedOut { ms: self.job.clock.allowed_ms() });
+        }
+        let still = self.still_since.is_some_and(|since| now.duration_since(since) >= slow_client);
+        still.then(|| RequestError::SlowClient { ms: millis(slow_client) })
+    }
+
+    /// The prefill begins.
+    pub fn leave_queue(&mut self, now: Instant) {
+        if !self.started {
+            self.timing.queue = now.duration_since(self.job.clock.accepted);
+            self.job.queued = tracing::Span::none();
+        }
+    }
+
+    /// The prefill succeeded.
+    pub fn begin(&mut self, sequence: SequenceId, took: Duration, shared: &LaneShared) {
+        self.sequence = Some(sequence);
+        if !self.started {
+            self.started = true;
+            self.timing.engine = took;
+            shared.metrics.prefill(self.timing, self.job.prompt.len());
+            self.decode_span = tracing::debug_span!(parent: &self.job.span, "engine.decode", tokens = tracing::field::Empty);
+            self.send(Event::Started(self.timing));
+        }
+    }
+
+    /// Chooses the next token and sends what became certain.
+    pub fn advance(&mut self, logits: &[f32], eos: &[u32]) -> Result<Progress, EngineError> {
+        let token = self.sampler.pick(logits)?;
+        if eos.contains(&token) {
+            return self.end(Finish::Stop);
+        }
+        self.generated.push(token);
+        let piece = self.decoder.push(token)?;
+        let passed = self.stop.push(piece);
+        self.send_text(passed.text);
+        if passed.stopped {
+            self.done(Finish::Stop);
+            return Ok(Progress::Ended);
+        }
+        if self.generated.len() >= self.job.max_tokens {
+            return self.end(Finish::Length);
+        }
+        Ok(Progress::Going)
+    }
+
+    fn end(&mut self, finish: Finish) -> Result<Progress, EngineError> {
+        let tail = self.decoder.finish()?;
+        let passed = self.stop.push(tail);
+        self.send_text(passed.text);
+        if passed.stopped {
+            self.done(Finish::Stop);
+        } else {
+            let held = self.stop.finish();
+            self.send_text(held);
+            self.done(finish);
+        }
+        Ok(Progress::Ended)
+    }
+
+    fn done(&mut self, finish: Finish) {
+        self.decode_span.record("tokens", self.generated.len());
+        self.send(Event::Done { finish, completion_tokens: self.generated.len() });
+    }
+
+    fn send_text(&self, text: String) {
+        if !text.is_empty() {
+            self.send(Event::Text(text));
+        }
+    }
+
+    /// There is always room: a row without room is not stepped, and its last event has its place kept. A closed channel means
+    /// that the client has gone, which the lane sees before the next step.
+    fn send(&self, event: Event) {
+        let _ = self.job.out.try_send(event);
+    }
+
+    /// Ends the row with an error.
+    pub fn fail(self, error: RequestError, shared: &LaneShared) {
+        shared.metrics.wasted(self.generated.len());
+        self.send(Event::Failed(error));
+    }
+
+    /// Ends a row whose client has gone.
+    pub fn abandon(self, shared: &LaneShared) {
+        shared.metrics.cancelled(self.generated.len());
+    }
+}
+
+/// Publishes how many rows run and wait.
+pub fn show(shared: &LaneShared, running: usize, waiting: usize) {
+    let narrow = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    shared.stats.running.store(narrow(running), Ordering::Relaxed);
+    shared.stats.waiting.store(narrow(waiting), Ordering::Relaxed);
+}

@@ -1,0 +1,366 @@
+//! One type on one stream: what the client has, what is under way, what it refused. Shared by both variants.
+//! Decides nothing about the order of types (that is `phases`) and writes nothing (that is `stream`).
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+};
+
+use crate::{
+    entry::Entry,
+    log::GroupState,
+    status::{Refused, SyncState, TypeStatus},
+    subscription::{Change, Subscription},
+};
+
+/// What the client holds under a name.
+#[derive(Debug)]
+pub(crate) struct Known {
+    pub version: Arc<str>,
+    /// Kept in state-of-the-world only, where a resource must be repeated after it left the published set.
+    pub entry: Option<Arc<Entry>>,
+    /// Sent on this stream, not only claimed by the client when it came back.
+    pub sent_here: bool,
+}
+
+/// Resources that travel in one response.
+#[derive(Clone, Default, Debug)]
+pub(crate) struct Group {
+    pub adds: Vec<Arc<Entry>>,
+    pub removes: Vec<Arc<str>>,
+}
+
+impl Group {
+    pub fn is_empty(&self) -> bool {
+        self.adds.is_empty() && self.removes.is_empty()
+    }
+
+    fn len(&self) -> usize {
+        self.adds.len() + self.removes.len()
+    }
+}
+
+/// A response that was sent and not answered.
+#[derive(Debug)]
+pub(crate) struct InFlight {
+    pub nonce: u64,
+    pub group: Group,
+    /// Answered well, everything up to here is delivered (0: it was only a part).
+    pub covers: u64,
+    pub sent_ms: u64,
+    /// Nobody waits for the answer any more; it still counts when it comes.
+    pub gave_up: bool,
+    /// When the newest change in it was published, if it is a push and not an answer to a new subscription.
+    pub published_ms: Option<u64>,
+}
+
+/// What an answer meant.
+pub(crate) enum Verdict {
+    /// The nonce is of an older response.
+    Stale,
+    Acked { in_flight: InFlight },
+    /// `refused` are known to be bad; the rest of the response is tried again in parts.
+    Nacked { in_flight: InFlight, refused: Vec<Arc<str>> },
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Delivery {
+    pub type_url: Arc<str>,
+    pub sub: Subscription,
+    pub known: BTreeMap<Arc<str>, Known>,
+    /// Names to compare with the published state.
+    pub dirty: BTreeSet<Arc<str>>,
+    /// Names to send even when the client has that version.
+    pub forced: BTreeSet<Arc<str>>,
+    /// Names that left the published state while the client holds them.
+    pub gone: BTreeSet<Arc<str>>,
+    pub refused: BTreeMap<Arc<str>, Refused>,
+    /// Parts of a refused response, each to be tried once by itself.
+    pub probes: VecDeque<Group>,
+    pub in_flight: Option<InFlight>,
+    /// Published state that `dirty` was worked out from.
+    pub cursor: u64,
+    /// Gate for later tiers: all up to here was ACKed, refused or given up on.
+    pub settled: u64,
+    /// Honest: all up to here was ACKed.
+    pub confirmed: u64,
+    /// The client waits for an answer even if there is nothing in it.
+    pub answer_due: bool,
+    /// Nonce of the newest response.
+    pub newest: Option<u64>,
+    pub error: Option<String>,
+    /// Sum of the fingerprints of what is known, for the version of a state-of-the-world response.
+    pub fingerprint: u128,
+    status_since: (SyncState, u64),
+}
+
+impl Delivery {
+    pub fn new(type_url: Arc<str>, now_ms: u64) -> Self {
+        Self {
+            type_url,
+            sub: Subscription::new(),
+            known: BTreeMap::new(),
+            dirty: BTreeSet::new(),
+            forced: BTreeSet::new(),
+            gone: BTreeSet::new(),
+            refused: BTreeMap::new(),
+            probes: VecDeque::new(),
+            in_flight: None,
+            cursor: 0,
+            settled: 0,
+            confirmed: 0,
+            answer_due: false,
+            newest: None,
+            error: None,
+            fingerprint: 0,
+            status_since: (SyncState::NotSent, now_ms),
+        }
+    }
+
+    /// Brings `dirty` and `gone` up to a published state. O(changed); O(everything) when the log does not reach back.
+    pub fn follow(&mut self, state: &GroupState) {
+        if state.seq() <= self.cursor && self.cursor > 0 {
+            return;
+        }
+        let url = self.type_url.clone();
+        match state.changes_since(&url, self.cursor).filter(|_| self.cursor > 0) {
+            Some(names) => {
+                for name in names {
+                    if self.sub.wants(name) {
+                        self.look_at(name.clone(), state);
+                    }
+                }
+            }
+            None => self.look_at_everything(state),
+        }
+        self.cursor = state.seq();
+    }
+
+    /// Compares one name with the published state.
+    pub fn look_at(&mut self, name: Arc<str>, state: &GroupState) {
+        let url = self.type_url.clone();
+        match state.get(&url, &name) {
+            Some(entry) => {
+                self.gone.remove(&name);
+                // A refused resource comes back to life when it changes.
+                if self.refused.get(&name).is_some_and(|refused| refused.version != *entry.version()) {
+                    self.refused.remove(&name);
+                    self.clear_error();
+                }
+                self.dirty.insert(name);
+            }
+            None => {
+                if self.refused.remove(&name).is_some() {
+                    self.clear_error();
+                }
+                self.dirty.remove(&name);
+                // `adds` is sorted by name.
+                let holds = |f: &InFlight| f.group.adds.binary_search_by(|entry| entry.name().cmp(&name)).is_ok();
+                if self.known.contains_key(&name) || self.in_flight.as_ref().is_some_and(holds) {
+                    self.gone.insert(name);
+                } else if self.forced.contains(&name) {
+                    self.dirty.insert(name);
+                }
+            }
+        }
+    }
+
+    fn look_at_everything(&mut self, state: &GroupState) {
+        let known = self.known.keys().cloned();
+        let named = self.sub.names().iter().cloned();
+        let mut names: BTreeSet<_> = known.chain(named).collect();
+        if self.sub.is_wildcard() {
+            names.extend(state.of_type(&self.type_url).map(|entry| entry.name().clone()));
+        }
+        names.into_iter().for_each(|name| self.look_at(name, state));
+    }
+
+    /// Applies a change of subscription. `claimed`: this is the first request of a stream that came back, and what the
+    /// client claims to hold need not be sent again.
+    pub fn resubscribe(&mut self, change: Change, state: &GroupState, claimed: bool) {
+        for name in change.dropped {
+            self.forget(&name);
+        }
+        if change.wildcard_ended {
+            let unheld: Vec<_> = self.known.keys().filter(|name| !self.sub.wants(name)).cloned().collect();
+            unheld.iter().for_each(|name| self.forget(name));
+            let unheld: Vec<_> = self.dirty.iter().filter(|name| !self.sub.wants(name)).cloned().collect();
+            unheld.iter().for_each(|name| self.forget(name));
+        }
+        // Newly subscribed names are sent even when unchanged: the client may have dropped what it had.
+        for name in change.added.into_iter().chain(change.still_held) {
+            if !(claimed && self.known.contains_key(&name)) {
+                self.refused.remove(&name);
+                self.forced.insert(name.clone());
+            }
+            self.look_at(name, state);
+        }
+        if change.wildcard_began {
+            self.look_at_everything(state);
+        }
+    }
+
+    /// The client does not want this name any more.
+    fn forget(&mut self, name: &Arc<str>) {
+        self.drop_known(name);
+        self.dirty.remove(name);
+        self.forced.remove(name);
+        self.gone.remove(name);
+        self.refused.remove(name);
+    }
+
+    pub fn drop_known(&mut self, name: &Arc<str>) {
+        if let Some(known) = self.known.remove(name) {
+            self.fingerprint = self.fingerprint.wrapping_sub(known.entry.map_or(0, |e| e.fingerprint()));
+        }
+    }
+
+    pub fn keep_known(&mut self, entry: &Arc<Entry>, keep_entry: bool) {
+        self.drop_known(entry.name());
+        self.fingerprint = self.fingerprint.wrapping_add(if keep_entry { entry.fingerprint() } else { 0 });
+        let known = Known { version: entry.version().clone(), entry: keep_entry.then(|| entry.clone()), sent_here: true };
+        self.known.insert(entry.name().clone(), known);
+    }
+
+    /// The client answered the response with this nonce. An ACK costs as much as the response carried.
+    pub fn answer(&mut self, nonce: u64, error: Option<&str>, keep_entries: bool) -> Verdict {
+        let Some(in_flight) = self.in_flight.take_if(|in_flight| in_flight.nonce == nonce) else {
+            return Verdict::Stale;
+        };
+        match error {
+            None => {
+                self.accept(&in_flight.group, keep_entries);
+                self.clear_error();
+                self.settled = self.settled.max(in_flight.covers);
+                if self.refused.is_empty() && self.probes.is_empty() {
+                    self.confirmed = self.confirmed.max(in_flight.covers);
+                }
+                Verdict::Acked { in_flight }
+            }
+            Some(error) => {
+                self.error = Some(error.to_owned());
+                let refused = self.split(&in_flight.group, error);
+                Verdict::Nacked { in_flight, refused }
+            }
+        }
+    }
+
+    /// The client has (or, after a long silence, is taken to have) what a response carried.
+    pub fn accept(&mut self, group: &Group, keep_entries: bool) {
+        for entry in &group.adds {
+            if self.sub.wants(entry.name()) {
+                self.keep_known(entry, keep_entries);
+            }
+        }
+        for name in &group.removes {
+            self.drop_known(name);
+            self.gone.remove(name);
+        }
+    }
+
+    /// A NACK names no resource reliably. What the error text mentions is tried one by one, the rest as one; without a hint
+    /// the response is halved. A part of one resource that is refused again is the culprit: it is put aside until it
+    /// changes. Every NACK makes the parts strictly smaller, so n resources cost at most 2n - 1 responses, then silence.
+    fn split(&mut self, group: &Group, error: &str) -> Vec<Arc<str>> {
+        let mut refused = Vec::new();
+        if group.len() <= 1 {
+            for entry in &group.adds {
+                let error = error.to_owned();
+                let row = Refused { name: entry.name().clone(), version: entry.version().clone(), error };
+                self.refused.insert(entry.name().clone(), row);
+                refused.push(entry.name().clone());
+            }
+            // A refused removal is not repeated; the client keeps what it wants to keep.
+            for name in &group.removes {
+                self.drop_known(name);
+                self.gone.remove(name);
+            }
+            return refused;
+        }
+        let part = |adds: &[Arc<Entry>], removes: &[Arc<str>]| Group { adds: adds.to_vec(), removes: removes.to_vec() };
+        let mut parts = Vec::new();
+        let (named, rest): (Vec<_>, Vec<_>) = group.adds.iter().cloned().partition(|e| mentions(error, e.name()));
+        if !group.removes.is_empty() && !group.adds.is_empty() {
+            parts.extend([part(&group.adds, &[]), part(&[], &group.removes)]);
+        } else if !named.is_empty() && !rest.is_empty() {
+            parts.push(part(&rest, &[]));
+            parts.extend(named.iter().map(|entry| part(std::slice::from_ref(entry), &[])));
+        } else {
+            let (adds, removes) = (group.adds.len() / 2, group.removes.len() / 2);
+            parts.push(part(&group.adds[..adds], &group.removes[..removes]));
+            parts.push(part(&group.adds[adds..], &group.removes[removes..]));
+        }
+        parts.into_iter().rev().for_each(|part| self.probes.push_front(part));
+        refused
+    }
+
+    fn clear_error(&mut self) {
+        if self.refused.is_empty() && self.probes.is_empty() {
+            self.error = None;
+        }
+    }
+
+    /// True when something was sent whose answer is still waited for.
+    pub fn is_waiting(&self) -> bool {
+        self.in_flight.as_ref().is_some_and(|in_flight| !in_flight.gave_up)
+    }
+
+    /// Waits no longer for an answer that is older than `timeout_ms`. True when that changed something.
+    pub fn give_up(&mut self, now_ms: u64, timeout_ms: u64, keep_entries: bool) -> bool {
+        let late = self.in_flight.as_mut().filter(|f| !f.gave_up && now_ms >= f.sent_ms.saturating_add(timeout_ms));
+        let Some(in_flight) = late else { return false };
+        in_flight.gave_up = true;
+        self.settled = self.settled.max(in_flight.covers);
+        let group = in_flight.group.clone();
+        self.accept(&group, keep_entries);
+        true
+    }
+
+    /// Where this type stands.
+    pub fn status(&mut self, now_ms: u64) -> TypeStatus {
+        let idle = self.in_flight.is_none() && self.dirty.is_empty() && self.gone.is_empty() && self.probes.is_empty();
+        let state = if !self.refused.is_empty() || self.error.is_some() {
+            SyncState::Nacked
+        } else if self.newest.is_none() && self.known.is_empty() {
+            SyncState::NotSent
+        } else if idle {
+            SyncState::Synced
+        } else {
+            SyncState::Stale
+        };
+        if state != self.status_since.0 {
+            self.status_since = (state, now_ms);
+        }
+        TypeStatus {
+            type_url: self.type_url.clone(),
+            state,
+            version: self.version(),
+            generation: self.confirmed,
+            resources: self.known.len(),
+            error: self.error.clone(),
+            refused: self.refused.values().cloned().collect(),
+            since_ms: self.status_since.1,
+        }
+    }
+
+    /// Version of everything that is known, together.
+    pub fn version(&self) -> String {
+        format!("{:032x}", self.fingerprint)
+    }
+}
+
+/// True when `text` holds `name` as a whole word: not as a part of a longer name.
+fn mentions(text: &str, name: &str) -> bool {
+    let part_of_name = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '/');
+    text.match_indices(name).any(|(at, _)| {
+        let before = text[..at].chars().next_back();
+        let mut after = text[at + name.len()..].chars();
+        // A full stop ends a sentence, or goes on with a longer name.
+        let continues = match after.next() {
+            Some('.') => after.next().is_some_and(part_of_name),
+            Some(c) => part_of_name(c),
+            None => false,
+        };
+        !continues && !before.is_some_and(|c| part_of_name(c) || c == '.')
+    })
+}

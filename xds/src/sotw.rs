@@ -1,0 +1,116 @@
+//! What a state-of-the-world request means (xds_protocol.rst). Each rule stands beside the line that holds it.
+use std::{collections::BTreeMap, sync::Arc};
+
+use crate::{
+    delivery::{Delivery, Group},
+    entry::Entry,
+    log::GroupState,
+    selection::Form,
+    stream::{Action, Answer, CloseCode, Stream, Variant, form},
+};
+
+/// `envoy.service.discovery.v3.DiscoveryRequest`, without what only the adapter needs.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct SotwRequest {
+    pub type_url: String,
+    /// `version_info`: what the client holds, by its last ACK.
+    pub version: String,
+    /// `response_nonce`.
+    pub nonce: String,
+    /// `resource_names`: the whole subscription.
+    pub names: Vec<String>,
+    /// Text of `error_detail`.
+    pub error: Option<String>,
+}
+
+impl Stream {
+    /// A state-of-the-world request arrived.
+    pub fn on_sotw(&mut self, request: &SotwRequest, now_ms: u64) -> Vec<Action> {
+        if self.variant != Variant::Sotw {
+            return Self::close(CloseCode::InvalidArgument, "a state-of-the-world request on a delta stream");
+        }
+        if let Err(close) = self.check(&request.type_url, request.names.iter().map(String::as_str)) {
+            return close;
+        }
+        let known_type = self.types.remove(request.type_url.as_str());
+        let first = known_type.is_none();
+        let mut delivery = known_type.unwrap_or_else(|| Delivery::new(request.type_url.as_str().into(), now_ms));
+        let mut actions = Vec::new();
+        // A request with a stale nonce is ignored whole: the client sends another when it has read the newer response.
+        if first || request.nonce == delivery.newest_nonce() {
+            self.take(&mut delivery, request, first, &mut actions);
+        }
+        self.types.insert(delivery.type_url.clone(), delivery);
+        self.pump(now_ms, &mut actions);
+        actions
+    }
+
+    fn take(&mut self, delivery: &mut Delivery, request: &SotwRequest, first: bool, actions: &mut Vec<Action>) {
+        // The nonce of a request that opens a stream belongs to an earlier one and says nothing.
+        if !first {
+            let answer = Answer { nonce: &request.nonce, error: request.error.as_deref() };
+            self.answer(delivery, &answer, actions);
+        }
+        let change = delivery.sub.sotw(&request.type_url, &request.names, first);
+        let state = self.state_for(&delivery.type_url).clone();
+        let full = form(Variant::Sotw, &delivery.type_url) == Form::Full;
+        if first {
+            // The version is made from the content of what is subscribed: when it is still the same, the client has it all.
+            let claimed = !request.version.is_empty() && delivery.claim_if(&request.version, &state);
+            delivery.answer_due = !claimed && (full || delivery.sub.is_wildcard());
+            delivery.resubscribe(change, &state, claimed);
+        } else {
+            // CDS and LDS answer a new name even when it does not exist: what is absent does not exist.
+            delivery.answer_due |= full && !change.added.is_empty();
+            delivery.resubscribe(change, &state, false);
+        }
+        delivery.follow(&state);
+        self.joined(delivery, first);
+    }
+}
+
+impl Delivery {
+    /// Nonce of the newest response, in the text form of the wire; empty before the first.
+    fn newest_nonce(&self) -> String {
+        self.newest.map(|nonce| format!("{nonce:x}")).unwrap_or_default()
+    }
+
+    /// Takes the published set as known when it makes up the version that the client named.
+    fn claim_if(&mut self, version: &str, state: &GroupState) -> bool {
+        let url = self.type_url.clone();
+        let entries: Vec<_> = state.of_type(&url).filter(|entry| self.sub.wants(entry.name())).cloned().collect();
+        let sum = entries.iter().fold(0u128, |sum, entry| sum.wrapping_add(entry.fingerprint()));
+        if format!("{sum:032x}") != version {
+            return false;
+        }
+        for entry in &entries {
+            self.keep_known(entry, true);
+            if let Some(known) = self.known.get_mut(entry.name()) {
+                known.sent_here = false;
+            }
+        }
+        true
+    }
+
+    /// Resources and version of a state-of-the-world response: the whole state, or what changed, and the version of all that
+    /// the client holds after it.
+    pub(crate) fn state_after(&self, group: &Group, full: bool) -> (Vec<Arc<Entry>>, String) {
+        let mut sum = self.fingerprint;
+        let known = |name: &Arc<str>| self.known.get(name).and_then(|known| known.entry.as_ref());
+        for name in group.removes.iter().chain(group.adds.iter().map(|entry| entry.name())) {
+            sum = sum.wrapping_sub(known(name).map_or(0, |entry| entry.fingerprint()));
+        }
+        sum = group.adds.iter().fold(sum, |sum, entry| sum.wrapping_add(entry.fingerprint()));
+        let version = format!("{sum:032x}");
+        if !full {
+            return (group.adds.clone(), version);
+        }
+        let mut all: BTreeMap<&Arc<str>, &Arc<Entry>> =
+            self.known.iter().filter_map(|(name, known)| Some((name, known.entry.as_ref()?))).collect();
+        group.removes.iter().for_each(|name| {
+            all.remove(name);
+        });
+        all.extend(group.adds.iter().map(|entry| (entry.name(), entry)));
+        (all.into_values().cloned().collect(), version)
+    }
+}

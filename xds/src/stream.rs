@@ -1,0 +1,280 @@
+//! One ADS stream of a server as a state machine: requests, publications and time go in, actions come out.
+//! It never sends by itself, never sleeps and never looks at a clock; the adapter performs the actions in order.
+use std::{collections::BTreeMap, collections::BTreeSet, sync::Arc};
+
+use crate::{
+    delivery::{Delivery, Verdict},
+    entry::Entry,
+    log::GroupState,
+    selection::{Form, Selected},
+    status::TypeStatus,
+    types::{self, Tier},
+    wire::Response,
+};
+
+/// State-of-the-world or incremental.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Variant {
+    Sotw,
+    Delta,
+}
+
+/// What one stream may cost.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Bounds {
+    /// Types on one stream.
+    pub max_types: usize,
+    /// Names subscribed of one type.
+    pub max_names: usize,
+    /// Bytes of one name or type URL.
+    pub max_name_bytes: usize,
+    /// Bytes of resources in one response, except a full state-of-the-world CDS or LDS, which cannot be cut.
+    pub max_response_bytes: usize,
+    /// How long one phase waits for an answer before the next goes ahead, milliseconds.
+    pub phase_timeout_ms: u64,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            max_types: 32,
+            max_names: 65_536,
+            max_name_bytes: 1024,
+            max_response_bytes: 1 << 20,
+            phase_timeout_ms: 5_000,
+        }
+    }
+}
+
+/// What the adapter has to do.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Action {
+    /// Write this response.
+    Send(Response),
+    /// End the stream with a status.
+    Close { code: CloseCode, message: String },
+    /// Nothing to do; worth counting or logging.
+    Observe(Event),
+}
+
+/// gRPC status of a [`Action::Close`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CloseCode {
+    InvalidArgument,
+    ResourceExhausted,
+}
+
+/// What happened on a stream.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Event {
+    /// `published_ms`: when the newest change in it was published; None for the answer to a subscription.
+    Acked { type_url: Arc<str>, resources: usize, published_ms: Option<u64> },
+    Nacked(Nack),
+    /// No answer came in time; later phases go ahead.
+    GaveUp { type_url: Arc<str> },
+}
+
+/// A refusal.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Nack {
+    pub type_url: Arc<str>,
+    /// The node's words, bounded.
+    pub error: String,
+    /// Put aside now, until they change. Empty while the culprit is still looked for.
+    pub refused: Vec<Arc<str>>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Stream {
+    pub(crate) variant: Variant,
+    pub(crate) bounds: Bounds,
+    pub(crate) opened_ms: u64,
+    /// The newest published state.
+    pub(crate) latest: Arc<GroupState>,
+    /// The state whose routes are on their way: see `phases`.
+    pub(crate) checkpoint: Arc<GroupState>,
+    pub(crate) types: BTreeMap<Arc<str>, Delivery>,
+    /// New clusters whose endpoints have to be ACKed before routes may name them.
+    pub(crate) awaited: BTreeSet<Arc<str>>,
+    pub(crate) awaited_since_ms: u64,
+    /// The stream is old enough that its types can be taken as known.
+    pub(crate) grace_over: bool,
+    nonce: u64,
+}
+
+impl Stream {
+    /// A stream that was opened at `now_ms` by a node of the group with this state.
+    pub fn new(variant: Variant, bounds: Bounds, state: Arc<GroupState>, now_ms: u64) -> Self {
+        Self {
+            variant,
+            bounds,
+            opened_ms: now_ms,
+            checkpoint: state.clone(),
+            latest: state,
+            types: BTreeMap::new(),
+            awaited: BTreeSet::new(),
+            awaited_since_ms: now_ms,
+            grace_over: false,
+            nonce: 0,
+        }
+    }
+
+    /// Something was published. Calls may be merged: only the newest state counts. O(changed).
+    pub fn on_update(&mut self, state: &Arc<GroupState>, now_ms: u64) -> Vec<Action> {
+        if state.seq() <= self.latest.seq() {
+            return Vec::new();
+        }
+        self.latest = state.clone();
+        let mut actions = Vec::new();
+        self.pump(now_ms, &mut actions);
+        actions
+    }
+
+    /// Time went on. Call it at [`Self::deadline_ms`].
+    pub fn on_tick(&mut self, now_ms: u64) -> Vec<Action> {
+        let timeout = self.bounds.phase_timeout_ms;
+        let mut actions = Vec::new();
+        let keep = self.variant == Variant::Sotw;
+        for delivery in self.types.values_mut() {
+            if delivery.give_up(now_ms, timeout, keep) {
+                actions.push(Action::Observe(Event::GaveUp { type_url: delivery.type_url.clone() }));
+            }
+        }
+        if now_ms >= self.awaited_since_ms.saturating_add(timeout) {
+            self.awaited.clear();
+        }
+        self.pump(now_ms, &mut actions);
+        actions
+    }
+
+    /// When [`Self::on_tick`] has something to do; None when only a request or a publication can change anything.
+    pub fn deadline_ms(&self) -> Option<u64> {
+        let timeout = self.bounds.phase_timeout_ms;
+        let answers = self.types.values().filter_map(|d| d.in_flight.as_ref()).filter(|f| !f.gave_up).map(|f| f.sent_ms);
+        let awaited = (!self.awaited.is_empty()).then_some(self.awaited_since_ms);
+        let grace = self.waits_for_routing_types().then_some(self.opened_ms);
+        answers.chain(awaited).chain(grace).min().map(|since| since.saturating_add(timeout))
+    }
+
+    /// The newest state that this stream was told of.
+    pub fn state(&self) -> &GroupState {
+        &self.latest
+    }
+
+    /// Where every type of this stream stands.
+    pub fn status(&mut self, now_ms: u64) -> Vec<TypeStatus> {
+        self.types.values_mut().map(|delivery| delivery.status(now_ms)).collect()
+    }
+
+    /// The client's answer to an earlier response, if the request is one.
+    pub(crate) fn answer(&mut self, delivery: &mut Delivery, answer: &Answer<'_>, actions: &mut Vec<Action>) {
+        let Ok(nonce) = u64::from_str_radix(answer.nonce, 16) else { return };
+        let error = answer.error.map(bounded);
+        match delivery.answer(nonce, error.as_deref(), self.variant == Variant::Sotw) {
+            Verdict::Stale => {}
+            Verdict::Acked { in_flight } => {
+                self.no_longer_awaited(delivery, &in_flight.group.adds);
+                let event = Event::Acked {
+                    type_url: delivery.type_url.clone(),
+                    resources: in_flight.group.adds.len(),
+                    published_ms: in_flight.published_ms,
+                };
+                actions.push(Action::Observe(event));
+            }
+            Verdict::Nacked { in_flight, refused } => {
+                self.no_longer_awaited(delivery, &in_flight.group.adds);
+                let nack = Nack { type_url: delivery.type_url.clone(), error: error.unwrap_or_default(), refused };
+                actions.push(Action::Observe(Event::Nacked(nack)));
+            }
+        }
+    }
+
+    fn no_longer_awaited(&mut self, delivery: &Delivery, answered: &[Arc<Entry>]) {
+        let tier = types::tier(&delivery.type_url);
+        for entry in answered {
+            let refused_cluster = tier == Tier::Clusters && delivery.refused.contains_key(entry.name());
+            if tier == Tier::Endpoints || refused_cluster {
+                self.awaited.remove(entry.name());
+            }
+        }
+    }
+
+    /// Turns a selection into a response and remembers it.
+    pub(crate) fn send(&mut self, delivery: &mut Delivery, selected: Selected, now_ms: u64) -> Action {
+        self.nonce += 1;
+        let Selected { group, covers, push } = selected;
+        let (resources, version) = match self.variant {
+            // Debugging only, the protocol gives it no meaning.
+            Variant::Delta => (group.adds.clone(), self.latest.seq().to_string()),
+            Variant::Sotw => delivery.state_after(&group, form(self.variant, &delivery.type_url) == Form::Full),
+        };
+        let response = Response {
+            variant: self.variant,
+            type_url: delivery.type_url.clone(),
+            version,
+            nonce: format!("{:x}", self.nonce),
+            resources,
+            removed: if self.variant == Variant::Delta { group.removes.clone() } else { Vec::new() },
+        };
+        delivery.newest = Some(self.nonce);
+        delivery.in_flight = Some(crate::delivery::InFlight {
+            nonce: self.nonce,
+            group,
+            covers,
+            sent_ms: now_ms,
+            gave_up: false,
+            published_ms: push.then_some(self.latest.published_ms()),
+        });
+        Action::Send(response)
+    }
+
+    pub(crate) fn close(code: CloseCode, message: impl Into<String>) -> Vec<Action> {
+        vec![Action::Close { code, message: message.into() }]
+    }
+
+    /// Checks a request against the bounds; the answer closes the stream.
+    pub(crate) fn check<'a>(&self, type_url: &'a str, names: impl Iterator<Item = &'a str>) -> Result<(), Vec<Action>> {
+        if type_url.is_empty() {
+            return Err(Self::close(CloseCode::InvalidArgument, "type_url is empty; an aggregated stream needs it"));
+        }
+        if !self.types.contains_key(type_url) && self.types.len() >= self.bounds.max_types {
+            let text = format!("more than {} types on one stream", self.bounds.max_types);
+            return Err(Self::close(CloseCode::ResourceExhausted, text));
+        }
+        let mut count = self.types.get(type_url).map_or(0, |delivery| delivery.sub.names().len());
+        for name in names.chain([type_url]) {
+            count += 1;
+            if name.len() > self.bounds.max_name_bytes {
+                let text = format!("a name is longer than {} bytes", self.bounds.max_name_bytes);
+                return Err(Self::close(CloseCode::InvalidArgument, text));
+            }
+        }
+        if count > self.bounds.max_names {
+            let text = format!("more than {} names of {type_url} on one stream", self.bounds.max_names);
+            return Err(Self::close(CloseCode::ResourceExhausted, text));
+        }
+        Ok(())
+    }
+}
+
+/// The answering half of a request.
+pub(crate) struct Answer<'a> {
+    pub nonce: &'a str,
+    /// Presence alone makes it a NACK; nothing is read out of versions.
+    pub error: Option<&'a str>,
+}
+
+/// What a response of a type can say.
+pub(crate) fn form(variant: Variant, type_url: &str) -> Form {
+    match variant {
+        Variant::Delta => Form::Delta,
+        Variant::Sotw if types::is_full_state(type_url) => Form::Full,
+        Variant::Sotw => Form::Changed,
+    }
+}
+
+/// A node's error text, cut to 1 KiB and without control characters.
+fn bounded(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(1024).collect()
+}
