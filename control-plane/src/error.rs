@@ -8,8 +8,14 @@ use crate::{cli::Problem, config::ConfigErrors};
 pub enum Error {
     #[error("{0}")]
     Config(ConfigErrors),
-    #[error("TG-1510 no answer from {url}; is `tidegate up` or `tidegate serve` running there? (--server names another)")]
-    Unreachable { url: String, #[source] source: reqwest::Error },
+    #[error(
+        "TG-1510 no answer from {url}; is `tidegate up` or `tidegate serve` running there? (--server names another)"
+    )]
+    Unreachable {
+        url: String,
+        #[source]
+        source: reqwest::Error,
+    },
     #[error("TG-1511 no admin token: {reason}; give --token-file FILE or --data-dir DIR")]
     NoToken { reason: String },
     #[error("TG-1512 {what}: {reason}")]
@@ -28,7 +34,9 @@ pub enum Error {
     Output(#[source] std::io::Error),
     #[error("TG-1520 another `tidegate up` (process {holder}) uses {}; stop it, or choose another --data-dir", dir.display())]
     Locked { dir: PathBuf, holder: String },
-    #[error("TG-1521 no Postgres server found ({searched}); install the package `postgresql`, name its folder with --postgres-bin-dir, or name a database with --database-url-file")]
+    #[error(
+        "TG-1521 no Postgres server found ({searched}); install the package `postgresql`, name its folder with --postgres-bin-dir, or name a database with --database-url-file"
+    )]
     NoPostgres { searched: String },
     #[error("TG-1522 cannot use {}: {reason}", path.display())]
     DataDir { path: PathBuf, reason: String },
@@ -41,7 +49,11 @@ pub enum Error {
     #[error("TG-1526 {0}")]
     MissingPart(String),
     #[error("TG-1529 {name} could not be started")]
-    Spawn { name: String, #[source] source: std::io::Error },
+    Spawn {
+        name: String,
+        #[source]
+        source: std::io::Error,
+    },
     #[error("TG-1531 telemetry could not be set up: {0}")]
     Telemetry(String),
     #[error("TG-1532 the control plane stopped")]

@@ -65,7 +65,8 @@ pub fn init(settings: &Settings) -> Result<Telemetry, Error> {
         .build();
 
     let registry = Registry::new();
-    let prometheus = opentelemetry_prometheus::exporter().with_registry(registry.clone()).build().map_err(|e| failed(&e))?;
+    let prometheus =
+        opentelemetry_prometheus::exporter().with_registry(registry.clone()).build().map_err(|e| failed(&e))?;
     let mut meters = SdkMeterProvider::builder().with_resource(resource.clone()).with_reader(prometheus);
     let mut tracers = None;
     if let Some(endpoint) = &settings.otlp_endpoint {

@@ -47,7 +47,7 @@ async fn ready(client: &Client) -> Result<()> {
 /// The release of the examples with other numbers.
 fn release(stable: &str, candidate: &str, weight: u32) -> String {
     format!(
-        "apiVersion: tidegate.dev/v1alpha1\nkind: ReleasePolicy\nmetadata: {{name: tide-chat}}\nspec:\n  \
+        "apiVersion: tidegate.dev/v1alpha1\nkind: ReleasePolicy\nmetadata: {{name: chat}}\nspec:\n  \
          targetRef: {{kind: Model, name: tide-chat}}\n  stable: {stable}\n  candidate: {candidate}\n  rules:\n    \
          - match: [{{type: Header, header: {{name: X-Gray-Tag, type: Regex, value: \"v2.*\"}}}}]\n      to: Candidate\n  \
          steps: [{{weight: {weight}}}]\n  assignment: {{header: x-user-id}}\n"
@@ -116,7 +116,7 @@ async fn explain(tidegate: &Tidegate, show: &mut Show) -> Result<()> {
 
 fn limit(rate: u64, burst: u64) -> String {
     format!(
-        "apiVersion: tidegate.dev/v1alpha1\nkind: RateLimitPolicy\nmetadata: {{name: tide-chat}}\nspec:\n  \
+        "apiVersion: tidegate.dev/v1alpha1\nkind: RateLimitPolicy\nmetadata: {{name: chat-limits}}\nspec:\n  \
          targetRefs: [{{kind: Model, name: tide-chat}}]\n  scope: Local\n  limits:\n    \
          - name: per-tenant\n      counters: [{{type: Tenant}}]\n      requests: {{rate: {rate}, window: 1s, burst: {burst}}}\n      \
          concurrency: 64\n"
@@ -149,6 +149,14 @@ async fn limits(tidegate: &Tidegate, show: &mut Show, client: &Client) -> Result
     Ok(())
 }
 
+/// A release without a candidate: everybody sees one version.
+fn everybody(version: &str) -> String {
+    format!(
+        "apiVersion: tidegate.dev/v1alpha1\nkind: ReleasePolicy\nmetadata: {{name: chat}}\nspec:\n  \
+         targetRef: {{kind: Model, name: tide-chat}}\n  stable: {version}\n"
+    )
+}
+
 /// The stable pool of the examples with other versions.
 fn stable_pool(version: &str) -> String {
     format!(
@@ -163,7 +171,7 @@ async fn swap(tidegate: &Tidegate, show: &mut Show, (client, answers): (&Client,
     let traffic = Traffic::start(client, answers);
     for (version, other) in [("v2", "v1"), ("v1", "v2")] {
         tokio::time::sleep(Duration::from_millis(500)).await;
-        tidegate.apply(&format!("{}{}", stable_pool(version), release(version, "v2", 0))).await?;
+        tidegate.apply(&format!("{}{}", stable_pool(version), everybody(version))).await?;
         let began = Instant::now();
         wait::until("the new weights to answer", PATIENCE, async || {
             let answer = client.chat(QUESTION, &[("x-user-id", "nobody")]).await?.expect(200)?;

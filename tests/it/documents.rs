@@ -12,10 +12,18 @@ const HEAD: &str = "apiVersion: tidegate.dev/v1alpha1\nkind: ";
 /// The release of the example model.
 pub fn release(stable: &str, candidate: &str, weight: u32) -> String {
     format!(
-        "{HEAD}ReleasePolicy\nmetadata: {{name: tide-chat}}\nspec:\n  targetRef: {{kind: Model, name: tide-chat}}\n  \
+        "{HEAD}ReleasePolicy\nmetadata: {{name: chat}}\nspec:\n  targetRef: {{kind: Model, name: tide-chat}}\n  \
          stable: {stable}\n  candidate: {candidate}\n  rules:\n    \
          - match: [{{type: Header, header: {{name: X-Gray-Tag, type: Regex, value: \"v2.*\"}}}}]\n      to: Candidate\n  \
          steps: [{{weight: {weight}}}]\n  assignment: {{header: x-user-id}}\n---\n"
+    )
+}
+
+/// A release without a candidate: everybody sees one version.
+pub fn everybody(version: &str) -> String {
+    format!(
+        "{HEAD}ReleasePolicy\nmetadata: {{name: chat}}\nspec:\n  targetRef: {{kind: Model, name: tide-chat}}\n  \
+         stable: {version}\n---\n"
     )
 }
 
@@ -30,7 +38,7 @@ pub fn pool(name: &str, version: &str, replicas: u32) -> String {
 /// A limit on the example model; `counters` is YAML, such as `[{type: Tenant}]`.
 pub fn limit(counters: &str, rate: u64, burst: u64) -> String {
     format!(
-        "{HEAD}RateLimitPolicy\nmetadata: {{name: tide-chat}}\nspec:\n  targetRefs: [{{kind: Model, name: tide-chat}}]\n  \
+        "{HEAD}RateLimitPolicy\nmetadata: {{name: chat-limits}}\nspec:\n  targetRefs: [{{kind: Model, name: tide-chat}}]\n  \
          scope: Local\n  limits:\n    - name: per-tenant\n      counters: {counters}\n      \
          requests: {{rate: {rate}, window: 1s, burst: {burst}}}\n---\n"
     )

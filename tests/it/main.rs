@@ -1,6 +1,7 @@
 //! What crosses rooms, with the real parts: `tidegate up`, its Postgres, Envoy, its workers and their models.
 mod documents;
 mod doors;
+mod envoy_gateway;
 mod explain_matches_envoy;
 mod faults;
 mod limits;

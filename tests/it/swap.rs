@@ -12,7 +12,7 @@ use anyhow::{Result, ensure};
 use system_tests::{answers::Answers, client::Client, wait};
 use tokio::task::JoinSet;
 
-use crate::documents::{PATIENCE, pool, release, with_examples};
+use crate::documents::{PATIENCE, everybody, pool, with_examples};
 
 const SWAPS: usize = 50;
 const CLIENTS: usize = 4;
@@ -62,7 +62,7 @@ async fn every_answer_during_fifty_swaps_is_the_reference_of_the_version_in_its_
     }
     for n in 0..SWAPS {
         let version = ["v2", "v1"][n % 2];
-        tidegate.apply(&format!("{}{}", pool("chat-stable", version, 2), release(version, "v2", 0))).await?;
+        tidegate.apply(&format!("{}{}", pool("chat-stable", version, 2), everybody(version))).await?;
         wait::until("the new weights to answer", PATIENCE, async || {
             let answer = client.chat("What is assert?", &[("x-user-id", "probe")]).await?.expect(200)?;
             ensure!(answer.version() == version, "swap {n}: {} still answers", answer.version());

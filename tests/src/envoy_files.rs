@@ -105,8 +105,9 @@ impl Drop for EnvoyFiles {
     }
 }
 
-/// Writes the files that differ, each by rename, so that Envoy sees each whole.
-pub fn write(dir: &Path, files: &[(String, Vec<u8>)]) -> Result<()> {
+/// Writes the files that differ, each by rename, so that Envoy sees each whole. Whether any did.
+pub fn write(dir: &Path, files: &[(String, Vec<u8>)]) -> Result<bool> {
+    let mut changed = false;
     for (name, content) in files {
         let path = dir.join(name);
         if std::fs::read(&path).is_ok_and(|old| old == *content) {
@@ -115,8 +116,9 @@ pub fn write(dir: &Path, files: &[(String, Vec<u8>)]) -> Result<()> {
         let new = dir.join(format!(".{name}.new"));
         std::fs::write(&new, content)?;
         std::fs::rename(&new, &path)?;
+        changed = true;
     }
-    Ok(())
+    Ok(changed)
 }
 
 /// One HTTP/1.1 answer, as bytes came.

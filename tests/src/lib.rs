@@ -2,6 +2,7 @@
 //! them by pid. No assertion lives here.
 pub mod answers;
 pub mod client;
+pub mod envoy_files;
 pub mod ports;
 pub mod tidegate;
 pub mod tools;

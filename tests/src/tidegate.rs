@@ -59,6 +59,7 @@ impl Tidegate {
     /// # Errors
     /// As [`Self::start`].
     pub async fn start_with(flags: &[&str]) -> Result<Self> {
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let dir = tempfile::Builder::new().prefix("tidegate-").tempdir()?;
         // Postgres runs as a user of its own and must be able to walk here.
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755))?;
@@ -74,6 +75,7 @@ impl Tidegate {
     /// # Errors
     /// As [`Self::start`].
     pub async fn start_at(place: Place) -> Result<Self> {
+        let _ = rustls::crypto::ring::default_provider().install_default();
         fs::create_dir_all(&place.scratch)?;
         let mut running = Self { up: spawn_up(&place, &[])?, temporary: None, place };
         running.await_ready().await?;
@@ -284,7 +286,7 @@ fn spawn_up(place: &Place, flags: &[&str]) -> Result<Child> {
         command.arg(flag).arg(address.to_string());
     }
     command.arg("--envoy-bin").arg(tools::envoy()?).arg("--onnxruntime-lib").arg(tools::onnxruntime()?);
-    command.arg("--model-roots").arg(tools::example_models()).arg("--model-roots").arg(tools::exported_models()?);
+    command.arg("--model-roots").arg(tools::exported_models()?).arg("--model-roots").arg(tools::example_models());
     command.arg("--worker-bin").arg(tools::program("tidegate-worker")?);
     command.args(flags).stdin(Stdio::null()).stdout(out.try_clone()?).stderr(out);
     command.spawn().context("start `tidegate up`")

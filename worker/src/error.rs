@@ -19,7 +19,9 @@ pub enum RequestError {
     BodyTooLarge { max: usize },
     #[error("the body did not arrive: {reason}")]
     BodyBroken { reason: String },
-    #[error("this model takes {max} tokens, prompt and answer together; the prompt has {prompt} and {asked} were asked for")]
+    #[error(
+        "this model takes {max} tokens, prompt and answer together; the prompt has {prompt} and {asked} were asked for"
+    )]
     ContextLength { max: usize, prompt: usize, asked: usize },
     #[error("the model {model:?} does not exist here")]
     ModelNotFound { model: String },

@@ -45,7 +45,8 @@ impl Reporter {
         let mut wait = FIRST_WAIT;
         loop {
             let mut said = false;
-            let status = self.converse(&mut said).await.err().unwrap_or_else(|| Status::unavailable("the stream ended"));
+            let status =
+                self.converse(&mut said).await.err().unwrap_or_else(|| Status::unavailable("the stream ended"));
             if said {
                 self.app.metrics.connected("fleet", false);
                 tracing::debug!(code = ?status.code(), reason = status.message(), "the fleet stream ended");

@@ -167,7 +167,9 @@ pub fn compile(set: &LimitSet) -> Result<Vec<Limit>, WorkerError> {
 
 fn one(limit: &pb::Limit) -> Result<Limit, String> {
     let requests = match &limit.requests {
-        Some(rate) => Some(Quota::new(rate.rate, rate.window_ms, rate.burst).ok_or("a number of the request rate is out of range")?),
+        Some(rate) => Some(
+            Quota::new(rate.rate, rate.window_ms, rate.burst).ok_or("a number of the request rate is out of range")?,
+        ),
         None => None,
     };
     if requests.is_none() && limit.concurrency.is_none() {

@@ -123,7 +123,9 @@ fn observe_gauges(app: &Arc<App>) {
         });
     };
     gauge("tidegate_requests_running", "Requests in the engine now", |app| u64::from(fleet::rows(app).0));
-    gauge("tidegate_requests_waiting", "Requests admitted and waiting for the engine", |app| u64::from(fleet::rows(app).1));
+    gauge("tidegate_requests_waiting", "Requests admitted and waiting for the engine", |app| {
+        u64::from(fleet::rows(app).1)
+    });
     gauge("tidegate_limit_balances", "Balances kept for limits", |app| app.limits.balances().0 as u64);
     gauge("tidegate_limit_overflow", "1 when keys of a limit share a balance because there are too many", |app| {
         u64::from(app.limits.balances().1)

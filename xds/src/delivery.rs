@@ -7,19 +7,19 @@ use std::{
 
 use crate::{
     entry::Entry,
-    log::GroupState,
     status::{Refused, SyncState, TypeStatus},
     subscription::{Change, Subscription},
+    view::View,
 };
 
 /// What the client holds under a name.
 #[derive(Debug)]
 pub(crate) struct Known {
     pub version: Arc<str>,
+    /// False after a response with this name and others was refused: a client may have taken the good ones all the same.
+    pub certain: bool,
     /// Kept in state-of-the-world only, where a resource must be repeated after it left the published set.
     pub entry: Option<Arc<Entry>>,
-    /// Sent on this stream, not only claimed by the client when it came back.
-    pub sent_here: bool,
 }
 
 /// Resources that travel in one response.
@@ -72,12 +72,16 @@ pub(crate) struct Delivery {
     pub dirty: BTreeSet<Arc<str>>,
     /// Names to send even when the client has that version.
     pub forced: BTreeSet<Arc<str>>,
-    /// Names that left the published state while the client holds them.
+    /// Names that left what is published while the client holds them.
     pub gone: BTreeSet<Arc<str>>,
+    /// Names that are served only because the checkpoint needs them.
+    pub held_over: BTreeSet<Arc<str>>,
     pub refused: BTreeMap<Arc<str>, Refused>,
     /// Parts of a refused response, each to be tried once by itself.
     pub probes: VecDeque<Group>,
     pub in_flight: Option<InFlight>,
+    /// Published state when the type was subscribed: what was published before is no push.
+    pub joined: u64,
     /// Published state that `dirty` was worked out from.
     pub cursor: u64,
     /// Gate for later tiers: all up to here was ACKed, refused or given up on.
@@ -103,9 +107,11 @@ impl Delivery {
             dirty: BTreeSet::new(),
             forced: BTreeSet::new(),
             gone: BTreeSet::new(),
+            held_over: BTreeSet::new(),
             refused: BTreeMap::new(),
             probes: VecDeque::new(),
             in_flight: None,
+            joined: 0,
             cursor: 0,
             settled: 0,
             confirmed: 0,
@@ -117,8 +123,9 @@ impl Delivery {
         }
     }
 
-    /// Brings `dirty` and `gone` up to a published state. O(changed); O(everything) when the log does not reach back.
-    pub fn follow(&mut self, state: &GroupState) {
+    /// Brings `dirty` and `gone` up to what is published. O(changed); O(everything) when the log does not reach back.
+    pub fn follow(&mut self, view: &View) {
+        let state = &view.newest;
         if state.seq() <= self.cursor && self.cursor > 0 {
             return;
         }
@@ -127,19 +134,25 @@ impl Delivery {
             Some(names) => {
                 for name in names {
                     if self.sub.wants(name) {
-                        self.look_at(name.clone(), state);
+                        self.look_at(name.clone(), view);
                     }
                 }
             }
-            None => self.look_at_everything(state),
+            None => self.look_at_everything(view),
+        }
+        if self.cursor == 0 {
+            self.joined = state.seq();
         }
         self.cursor = state.seq();
     }
 
-    /// Compares one name with the published state.
-    pub fn look_at(&mut self, name: Arc<str>, state: &GroupState) {
+    /// Compares one name with what is published.
+    pub fn look_at(&mut self, name: Arc<str>, view: &View) {
         let url = self.type_url.clone();
-        match state.get(&url, &name) {
+        if view.is_held_over(&url, &name) {
+            self.held_over.insert(name.clone());
+        }
+        match view.get(&url, &name) {
             Some(entry) => {
                 self.gone.remove(&name);
                 // A refused resource comes back to life when it changes.
@@ -165,19 +178,28 @@ impl Delivery {
         }
     }
 
-    fn look_at_everything(&mut self, state: &GroupState) {
+    /// The checkpoint moved: what was kept only for it may be gone now.
+    pub fn release_held_over(&mut self, view: &View) {
+        for name in std::mem::take(&mut self.held_over) {
+            if self.sub.wants(&name) {
+                self.look_at(name, view);
+            }
+        }
+    }
+
+    fn look_at_everything(&mut self, view: &View) {
         let known = self.known.keys().cloned();
         let named = self.sub.names().iter().cloned();
         let mut names: BTreeSet<_> = known.chain(named).collect();
         if self.sub.is_wildcard() {
-            names.extend(state.of_type(&self.type_url).map(|entry| entry.name().clone()));
+            names.extend(view.names(&self.type_url).cloned());
         }
-        names.into_iter().for_each(|name| self.look_at(name, state));
+        names.into_iter().for_each(|name| self.look_at(name, view));
     }
 
     /// Applies a change of subscription. `claimed`: this is the first request of a stream that came back, and what the
     /// client claims to hold need not be sent again.
-    pub fn resubscribe(&mut self, change: Change, state: &GroupState, claimed: bool) {
+    pub fn resubscribe(&mut self, change: Change, view: &View, claimed: bool) {
         for name in change.dropped {
             self.forget(&name);
         }
@@ -193,10 +215,10 @@ impl Delivery {
                 self.refused.remove(&name);
                 self.forced.insert(name.clone());
             }
-            self.look_at(name, state);
+            self.look_at(name, view);
         }
         if change.wildcard_began {
-            self.look_at_everything(state);
+            self.look_at_everything(view);
         }
     }
 
@@ -218,7 +240,8 @@ impl Delivery {
     pub fn keep_known(&mut self, entry: &Arc<Entry>, keep_entry: bool) {
         self.drop_known(entry.name());
         self.fingerprint = self.fingerprint.wrapping_add(if keep_entry { entry.fingerprint() } else { 0 });
-        let known = Known { version: entry.version().clone(), entry: keep_entry.then(|| entry.clone()), sent_here: true };
+        let known =
+            Known { version: entry.version().clone(), certain: true, entry: keep_entry.then(|| entry.clone()) };
         self.known.insert(entry.name().clone(), known);
     }
 
@@ -277,6 +300,7 @@ impl Delivery {
             }
             return refused;
         }
+        self.doubt(group);
         let part = |adds: &[Arc<Entry>], removes: &[Arc<str>]| Group { adds: adds.to_vec(), removes: removes.to_vec() };
         let mut parts = Vec::new();
         let (named, rest): (Vec<_>, Vec<_>) = group.adds.iter().cloned().partition(|e| mentions(error, e.name()));
@@ -292,6 +316,31 @@ impl Delivery {
         }
         parts.into_iter().rev().for_each(|part| self.probes.push_front(part));
         refused
+    }
+
+    /// A refusal that came when something else was published already says nothing about what is published now.
+    pub fn forgive_outdated(&mut self, refused: &[Arc<str>], view: &View) {
+        let url = self.type_url.clone();
+        for name in refused {
+            let now = view.get(&url, name).map(|entry| entry.version());
+            if self.refused.get(name).is_some_and(|row| Some(&row.version) != now) {
+                self.refused.remove(name);
+                self.clear_error();
+            }
+        }
+    }
+
+    /// What the client holds of these is not known any more.
+    fn doubt(&mut self, group: &Group) {
+        for entry in &group.adds {
+            let unknown = || Known { version: "".into(), certain: false, entry: None };
+            self.known.entry(entry.name().clone()).or_insert_with(unknown).certain = false;
+        }
+    }
+
+    /// The client is known to have some version of this.
+    pub fn holds(&self, name: &str) -> bool {
+        self.known.get(name).is_some_and(|known| known.certain)
     }
 
     fn clear_error(&mut self) {

@@ -46,9 +46,9 @@ impl Stream {
             // A wildcard that begins empty-handed is answered even when there is nothing: the client waits for it to start.
             delivery.answer_due = delivery.sub.is_wildcard() && request.initial_versions.is_empty();
         }
-        let state = self.state_for(&delivery.type_url).clone();
-        delivery.resubscribe(change, &state, first);
-        delivery.follow(&state);
+        let view = self.view_for(&delivery.type_url);
+        delivery.resubscribe(change, &view, first);
+        delivery.follow(&view);
         self.joined(&mut delivery, first);
         self.types.insert(delivery.type_url.clone(), delivery);
         self.pump(now_ms, &mut actions);
@@ -61,7 +61,7 @@ fn claim(delivery: &mut Delivery, initial_versions: &BTreeMap<String, String>) {
     for (name, version) in initial_versions {
         if delivery.sub.wants(name) {
             let name: Arc<str> = name.as_str().into();
-            let known = Known { version: version.as_str().into(), entry: None, sent_here: false };
+            let known = Known { version: version.as_str().into(), certain: true, entry: None };
             delivery.known.insert(name, known);
         }
     }

@@ -20,6 +20,7 @@ pub mod status;
 pub mod stream;
 mod subscription;
 pub mod types;
+mod view;
 pub mod wire;
 
 pub use delta::DeltaRequest;

@@ -72,6 +72,8 @@ type Entries = BTreeMap<Arc<str>, Arc<Entry>>;
 struct Batch {
     seq: u64,
     names: BTreeMap<TypeUrl, Vec<Arc<str>>>,
+    /// What was taken away: a client that comes back may still route to it.
+    removed: BTreeMap<TypeUrl, Vec<Arc<Entry>>>,
     count: usize,
 }
 
@@ -127,15 +129,22 @@ impl GroupState {
         Some(self.log.range(from..).flat_map(move |batch| batch.names.get(type_url).into_iter().flatten()))
     }
 
+    /// Resources that were taken away within the reach of the log and are not back, the newest form of each first.
+    pub(crate) fn recently_removed<'a>(&'a self, type_url: &'a str) -> impl Iterator<Item = &'a Arc<Entry>> {
+        let removed = self.log.iter().rev().flat_map(move |batch| batch.removed.get(type_url).into_iter().flatten());
+        removed.filter(move |entry| self.get(type_url, entry.name()).is_none())
+    }
+
     fn advance(&self, set: ResourceSet, seq: u64, now_ms: u64) -> Option<Self> {
-        let mut batch = Batch { seq, names: BTreeMap::new(), count: 0 };
+        let mut batch = Batch { seq, names: BTreeMap::new(), removed: BTreeMap::new(), count: 0 };
         let mut types = BTreeMap::new();
         for (url, old) in &self.types {
-            let gone = old.keys().filter(|name| set.of_type(url).is_none_or(|new| !new.contains_key(&***name)));
-            let gone: Vec<_> = gone.cloned().collect();
+            let stays = |name: &str| set.of_type(url).is_some_and(|new| new.contains_key(name));
+            let gone: Vec<_> = old.values().filter(|entry| !stays(entry.name())).cloned().collect();
             if !gone.is_empty() {
                 batch.count += gone.len();
-                batch.names.insert(url, gone);
+                batch.names.insert(url, gone.iter().map(|entry| entry.name().clone()).collect());
+                batch.removed.insert(url, gone);
             }
         }
         for (url, resources) in set.iter() {

@@ -11,31 +11,37 @@
 //! ```
 //! The checkpoint is a published state that stands still while its routes are on their way. So routes never run ahead of
 //! clusters, a change of endpoints never waits behind them, and publishing without pause starves nobody. A type that the
-//! stream does not subscribe to has no phase. A NACK or a silence (see `Bounds::phase_timeout_ms`) ends a phase too.
-use std::{collections::BTreeSet, sync::Arc};
+//! stream does not subscribe to has no phase. A NACK or a silence (see `Bounds::phase_timeout_ms`) ends a phase too, so that
+//! additions and routes go on; a removal alone waits for a real ACK of the routes, for ever if need be.
+use std::sync::Arc;
 
 use crate::{
     delivery::Delivery,
-    log::GroupState,
     selection::Terms,
-    stream::{Action, Stream, form},
+    stream::{Action, Stream, Warming, form},
     types::{self, CLUSTER, ENDPOINT, LISTENER, ROUTE, ROUTING_ORDER, Tier},
+    view::View,
 };
 
 impl Stream {
-    /// The state that a type is served from now.
-    pub(crate) fn state_for(&self, type_url: &str) -> &Arc<GroupState> {
+    /// What a type is served from now.
+    pub(crate) fn view_for(&self, type_url: &str) -> View {
+        let checkpoint = self.checkpoint.clone();
         match types::tier(type_url) {
-            Tier::Clusters | Tier::Endpoints | Tier::Free => &self.latest,
-            Tier::Routing => &self.checkpoint,
+            Tier::Free => View { newest: self.latest.clone(), older: None },
+            Tier::Clusters | Tier::Endpoints => View { newest: self.latest.clone(), older: Some(checkpoint) },
+            Tier::Routing => View { newest: checkpoint, older: None },
         }
     }
 
     /// Sends whatever may be sent now.
     pub(crate) fn pump(&mut self, now_ms: u64, actions: &mut Vec<Action>) {
+        let free: Vec<_> = self.types.keys().filter(|url| types::tier(url) == Tier::Free).cloned().collect();
+        for type_url in free {
+            self.pump_type(&type_url, &|_| true, now_ms, actions);
+        }
         loop {
-            let before = actions.len();
-            self.pump_free(now_ms, actions);
+            let before = (actions.len(), self.may_remove_clusters(now_ms));
             self.pump_clusters(now_ms, actions);
             self.pump_endpoints(now_ms, actions);
             if self.foundation_settled() {
@@ -44,54 +50,52 @@ impl Stream {
                 }
             }
             let moved = self.move_checkpoint(now_ms);
-            if actions.len() == before && !moved {
+            // Routes that were found to be in order may have opened the way for removals.
+            if (actions.len(), self.may_remove_clusters(now_ms)) == before && !moved {
                 return;
             }
         }
     }
 
-    fn pump_free(&mut self, now_ms: u64, actions: &mut Vec<Action>) {
-        let free: Vec<_> = self.types.keys().filter(|url| types::tier(url) == Tier::Free).cloned().collect();
-        for type_url in free {
-            self.pump_type(&type_url, &|_| true, now_ms, actions);
-        }
-    }
-
     fn pump_clusters(&mut self, now_ms: u64, actions: &mut Vec<Action>) {
         let may_remove = self.may_remove_clusters(now_ms);
-        let (checkpoint, latest) = (self.checkpoint.clone(), self.latest.clone());
-        let eligible = |name: &str| may_remove && is_unused(name, &checkpoint, &latest);
-        let Some(sent) = self.pump_type(CLUSTER, &eligible, now_ms, actions) else { return };
+        let Some(sent) = self.pump_type(CLUSTER, &|_| may_remove, now_ms, actions) else { return };
         self.push_endpoints_of(&sent, now_ms);
     }
 
     /// A client that is told of a cluster (again) warms it and waits for its endpoints, even those it was sent before
     /// (envoy #13009, #33607): so they follow every cluster.
     fn push_endpoints_of(&mut self, sent: &[Arc<str>], now_ms: u64) {
-        let latest = self.latest.clone();
-        let new = |name: &&Arc<str>| self.types.get(CLUSTER).is_none_or(|clusters| !clusters.known.contains_key(&***name));
-        let new: BTreeSet<_> = sent.iter().filter(new).cloned().collect();
-        let Some(endpoints) = self.types.get_mut(ENDPOINT) else { return };
-        for name in sent.iter().filter(|name| latest.get(ENDPOINT, name).is_some()) {
-            if endpoints.sub.wants(name) {
+        let view = self.view_for(ENDPOINT);
+        let nonce = self.nonce;
+        let mut endpoints = self.types.remove(ENDPOINT);
+        for name in sent.iter().filter(|name| view.get(ENDPOINT, name).is_some()) {
+            let held = self.types.get(CLUSTER).is_some_and(|clusters| clusters.holds(name));
+            // A client that never asks for endpoints has no use for them: nothing waits, once the stream had time to ask.
+            let still_cold = self.warming.get(name).is_some_and(|warming| warming.gates);
+            let gates = still_cold || (!held && (endpoints.is_some() || !self.grace_over));
+            self.warming.insert(name.clone(), Warming { nonce, gates });
+            if gates {
+                self.gated_since_ms = now_ms;
+            }
+            if let Some(endpoints) = endpoints.as_mut().filter(|endpoints| endpoints.sub.wants(name)) {
                 endpoints.forced.insert(name.clone());
-                endpoints.look_at(name.clone(), &latest);
+                endpoints.look_at(name.clone(), &view);
             }
-            if new.contains(name) {
-                self.awaited.insert(name.clone());
-                self.awaited_since_ms = now_ms;
-            }
+        }
+        if let Some(endpoints) = endpoints {
+            self.types.insert(endpoints.type_url.clone(), endpoints);
         }
     }
 
     fn pump_endpoints(&mut self, now_ms: u64, actions: &mut Vec<Action>) {
         let may_remove = self.may_remove_clusters(now_ms);
-        let (checkpoint, latest) = (self.checkpoint.clone(), self.latest.clone());
+        let view = self.view_for(CLUSTER);
         // Endpoints go after their cluster: a client that still has the cluster keeps its endpoints.
         let clusters = self.types.remove(CLUSTER);
         let eligible = |name: &str| {
-            let cluster_held = clusters.as_ref().is_some_and(|clusters| clusters.known.contains_key(name));
-            may_remove && !cluster_held && latest.get(ENDPOINT, name).is_none() && checkpoint.get(CLUSTER, name).is_none()
+            let held = clusters.as_ref().is_some_and(|clusters| clusters.known.contains_key(name));
+            may_remove && (!held || view.get(CLUSTER, name).is_some())
         };
         self.pump_type(ENDPOINT, &eligible, now_ms, actions);
         if let Some(clusters) = clusters {
@@ -108,10 +112,10 @@ impl Stream {
         actions: &mut Vec<Action>,
     ) -> Option<Vec<Arc<str>>> {
         let mut delivery = self.types.remove(type_url)?;
-        let state = self.state_for(type_url).clone();
-        delivery.follow(&state);
+        let view = self.view_for(type_url);
+        delivery.follow(&view);
         let max_bytes = self.bounds.max_response_bytes;
-        let terms = Terms { state: &state, max_bytes, may_remove, form: form(self.variant, type_url) };
+        let terms = Terms { view: &view, max_bytes, may_remove, form: form(self.variant, type_url) };
         let sent = delivery.select(&terms).map(|selected| {
             let names = selected.group.adds.iter().map(|entry| entry.name().clone()).collect();
             actions.push(self.send(&mut delivery, selected, now_ms));
@@ -124,14 +128,23 @@ impl Stream {
     /// Clusters and endpoints of the checkpoint are with the client.
     fn foundation_settled(&self) -> bool {
         let reached = |url: &str| self.types.get(url).is_none_or(|d| d.settled >= self.checkpoint.seq());
-        reached(CLUSTER) && reached(ENDPOINT) && self.awaited.is_empty()
+        let named = |name: &str| self.checkpoint.get(CLUSTER, name).is_some() && self.checkpoint.get(ENDPOINT, name).is_some();
+        let cold = self.warming.iter().any(|(name, warming)| warming.gates && named(name));
+        reached(CLUSTER) && reached(ENDPOINT) && !cold
     }
 
-    /// Routes of the checkpoint are with the client.
+    /// Routes of the checkpoint are with the client, or it had its chance.
     fn routing_settled(&self) -> bool {
         let seq = self.checkpoint.seq();
         let reached = |url: &str| self.types.get(url).is_none_or(|d| d.settled >= seq && !d.is_waiting());
         self.foundation_settled() && ROUTING_ORDER.iter().all(|url| reached(url))
+    }
+
+    /// Only a real ACK allows a removal: a client that refused or ignored the new routes still follows the old ones.
+    fn may_remove_clusters(&self, now_ms: u64) -> bool {
+        let seq = self.checkpoint.seq();
+        let confirmed = |url: &str| self.types.get(url).is_none_or(|d| d.confirmed >= seq && !d.is_waiting());
+        self.routing_settled() && ROUTING_ORDER.iter().all(|url| confirmed(url)) && self.routing_is_known(now_ms)
     }
 
     /// A client that comes back asks for clusters a moment before it asks for routes; until then nobody knows which routes it
@@ -139,10 +152,6 @@ impl Stream {
     fn routing_is_known(&self, now_ms: u64) -> bool {
         let subscribed = |url: &str| self.types.contains_key(url);
         (subscribed(LISTENER) && subscribed(ROUTE)) || now_ms >= self.opened_ms.saturating_add(self.bounds.phase_timeout_ms)
-    }
-
-    fn may_remove_clusters(&self, now_ms: u64) -> bool {
-        self.routing_settled() && self.routing_is_known(now_ms)
     }
 
     /// Removals are held back only because the stream is young.
@@ -157,32 +166,34 @@ impl Stream {
         if self.latest.seq() <= self.checkpoint.seq() || !self.routing_settled() {
             return false;
         }
-        let removable = |d: &Delivery| d.gone.iter().any(|name| is_unused(name, &self.checkpoint, &self.latest));
-        if self.routing_is_known(now_ms) && self.types.get(CLUSTER).is_some_and(removable) {
+        if self.may_remove_clusters(now_ms) && self.types.get(CLUSTER).is_some_and(|d| !d.gone.is_empty()) {
             return false;
         }
         self.checkpoint = self.latest.clone();
+        for type_url in [CLUSTER, ENDPOINT] {
+            let view = self.view_for(type_url);
+            if let Some(delivery) = self.types.get_mut(type_url) {
+                delivery.release_held_over(&view);
+            }
+        }
+        let latest = self.latest.clone();
+        self.warming.retain(|name, _| latest.get(CLUSTER, name).is_some());
         true
     }
 
-    /// A type was asked for. Endpoints that are asked for after their cluster was sent on this stream are sent in any case.
+    /// Endpoints that are asked for after their cluster was sent, on this stream or unfinished on the one before, are sent in
+    /// any case.
     pub(crate) fn joined(&mut self, delivery: &mut Delivery, first: bool) {
         if !first || types::tier(&delivery.type_url) != Tier::Endpoints {
             return;
         }
-        let Some(clusters) = self.types.get(CLUSTER) else { return };
-        let under_way = clusters.in_flight.iter().flat_map(|f| f.group.adds.iter().map(|entry| entry.name().clone()));
-        let sent = clusters.known.iter().filter(|(_, known)| known.sent_here).map(|(name, _)| name.clone());
-        for name in under_way.chain(sent).collect::<Vec<_>>() {
-            if delivery.sub.wants(&name) {
+        let view = self.view_for(ENDPOINT);
+        for name in self.warming.keys().chain(&self.unfinished) {
+            if delivery.sub.wants(name) {
                 delivery.forced.insert(name.clone());
-                delivery.look_at(name, &self.latest);
+                delivery.look_at(name.clone(), &view);
             }
         }
+        self.unfinished.clear();
     }
-}
-
-/// Neither the routes that the client has now nor those that come next can name it.
-fn is_unused(name: &str, checkpoint: &GroupState, latest: &GroupState) -> bool {
-    checkpoint.get(CLUSTER, name).is_none() && latest.get(CLUSTER, name).is_none()
 }

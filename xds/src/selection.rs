@@ -3,12 +3,12 @@ use std::sync::Arc;
 
 use crate::{
     delivery::{Delivery, Group},
-    log::GroupState,
+    view::View,
 };
 
 /// What may be sent now.
 pub(crate) struct Terms<'a> {
-    pub state: &'a GroupState,
+    pub view: &'a View,
     /// Bytes of resources in one response, where a response may be a part.
     pub max_bytes: usize,
     /// Names among `gone` that may be taken away now.
@@ -44,7 +44,7 @@ impl Delivery {
         if self.is_waiting() {
             return None;
         }
-        if let Some(group) = self.next_probe(terms.state) {
+        if let Some(group) = self.next_probe(terms.view) {
             return Some(Selected { group, covers: 0, push: false });
         }
         let mut group = Group::default();
@@ -69,7 +69,8 @@ impl Delivery {
         }
         group.removes.sort();
         let covers = if all { self.cursor } else { 0 };
-        Some(Selected { push: push || !group.removes.is_empty(), group, covers })
+        let push = self.cursor > self.joined && (push || !group.removes.is_empty());
+        Some(Selected { push, group, covers })
     }
 
     /// Moves names from `dirty` to the response; true when one of them is a published change.
@@ -77,7 +78,7 @@ impl Delivery {
         let (mut bytes, mut push) = (0, false);
         while let Some(name) = self.dirty.pop_first() {
             let forced = self.forced.contains(&name);
-            let Some(entry) = terms.state.get(&self.type_url, &name) else {
+            let Some(entry) = terms.view.get(&self.type_url, &name) else {
                 // Asked for and not there. The name stays subscribed and is sent when it comes to be.
                 self.forced.remove(&name);
                 match terms.form {
@@ -87,7 +88,7 @@ impl Delivery {
                 }
                 continue;
             };
-            let held = self.known.get(&name).is_some_and(|known| known.version == *entry.version());
+            let held = self.known.get(&name).is_some_and(|known| known.certain && known.version == *entry.version());
             let refused = self.refused.get(&name).is_some_and(|refused| refused.version == *entry.version());
             if refused || (held && !forced) {
                 self.forced.remove(&name);
@@ -106,13 +107,13 @@ impl Delivery {
     }
 
     /// The next part of a refused response that is still worth trying: what changed meanwhile goes the normal way.
-    fn next_probe(&mut self, state: &GroupState) -> Option<Group> {
+    fn next_probe(&mut self, view: &View) -> Option<Group> {
         while let Some(mut probe) = self.probes.pop_front() {
             probe.adds.retain(|entry| {
-                let same = state.get(&self.type_url, entry.name()).is_some_and(|now| now.version() == entry.version());
+                let same = view.get(&self.type_url, entry.name()).is_some_and(|now| now.version() == entry.version());
                 same && self.sub.wants(entry.name())
             });
-            probe.removes.retain(|name| state.get(&self.type_url, name).is_none());
+            probe.removes.retain(|name| view.get(&self.type_url, name).is_none());
             probe.adds.iter().for_each(|entry| {
                 self.dirty.remove(entry.name());
             });

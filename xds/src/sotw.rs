@@ -4,9 +4,9 @@ use std::{collections::BTreeMap, sync::Arc};
 use crate::{
     delivery::{Delivery, Group},
     entry::Entry,
-    log::GroupState,
     selection::Form,
     stream::{Action, Answer, CloseCode, Stream, Variant, form},
+    view::View,
 };
 
 /// `envoy.service.discovery.v3.DiscoveryRequest`, without what only the adapter needs.
@@ -52,19 +52,20 @@ impl Stream {
             self.answer(delivery, &answer, actions);
         }
         let change = delivery.sub.sotw(&request.type_url, &request.names, first);
-        let state = self.state_for(&delivery.type_url).clone();
+        let view = self.view_for(&delivery.type_url);
         let full = form(Variant::Sotw, &delivery.type_url) == Form::Full;
+        // CDS and LDS answer a new name even when it does not exist: what is absent does not exist.
+        delivery.answer_due |= full && !change.added.is_empty();
         if first {
-            // The version is made from the content of what is subscribed: when it is still the same, the client has it all.
-            let claimed = !request.version.is_empty() && delivery.claim_if(&request.version, &state);
-            delivery.answer_due = !claimed && (full || delivery.sub.is_wildcard());
-            delivery.resubscribe(change, &state, claimed);
-        } else {
-            // CDS and LDS answer a new name even when it does not exist: what is absent does not exist.
-            delivery.answer_due |= full && !change.added.is_empty();
-            delivery.resubscribe(change, &state, false);
+            // `version_info` of an earlier stream is not believed: a client that refused a response and took the good half of
+            // it holds something that no version names. So a new stream begins with everything.
+            delivery.answer_due = full || delivery.sub.is_wildcard();
+            if full && !request.version.is_empty() {
+                delivery.remember_removed(&view);
+            }
         }
-        delivery.follow(&state);
+        delivery.resubscribe(change, &view, false);
+        delivery.follow(&view);
         self.joined(delivery, first);
     }
 }
@@ -75,21 +76,16 @@ impl Delivery {
         self.newest.map(|nonce| format!("{nonce:x}")).unwrap_or_default()
     }
 
-    /// Takes the published set as known when it makes up the version that the client named.
-    fn claim_if(&mut self, version: &str, state: &GroupState) -> bool {
+    /// A client came back with an older state, and nobody knows with which. What was taken away lately is kept in its
+    /// first answer, or a cluster would vanish before the routes that lead to it.
+    fn remember_removed(&mut self, view: &View) {
         let url = self.type_url.clone();
-        let entries: Vec<_> = state.of_type(&url).filter(|entry| self.sub.wants(entry.name())).cloned().collect();
-        let sum = entries.iter().fold(0u128, |sum, entry| sum.wrapping_add(entry.fingerprint()));
-        if format!("{sum:032x}") != version {
-            return false;
-        }
-        for entry in &entries {
-            self.keep_known(entry, true);
-            if let Some(known) = self.known.get_mut(entry.name()) {
-                known.sent_here = false;
+        for entry in view.newest.recently_removed(&url).filter(|entry| view.get(&url, entry.name()).is_none()) {
+            if self.sub.wants(entry.name()) && !self.known.contains_key(entry.name()) {
+                self.keep_known(entry, true);
+                self.gone.insert(entry.name().clone());
             }
         }
-        true
     }
 
     /// Resources and version of a state-of-the-world response: the whole state, or what changed, and the version of all that

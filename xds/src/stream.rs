@@ -3,8 +3,7 @@
 use std::{collections::BTreeMap, collections::BTreeSet, sync::Arc};
 
 use crate::{
-    delivery::{Delivery, Verdict},
-    entry::Entry,
+    delivery::{Delivery, InFlight, Verdict},
     log::GroupState,
     selection::{Form, Selected},
     status::TypeStatus,
@@ -95,12 +94,24 @@ pub struct Stream {
     /// The state whose routes are on their way: see `phases`.
     pub(crate) checkpoint: Arc<GroupState>,
     pub(crate) types: BTreeMap<Arc<str>, Delivery>,
-    /// New clusters whose endpoints have to be ACKed before routes may name them.
-    pub(crate) awaited: BTreeSet<Arc<str>>,
-    pub(crate) awaited_since_ms: u64,
+    /// Clusters that were sent and whose endpoints were not answered since.
+    pub(crate) warming: BTreeMap<Arc<str>, Warming>,
+    /// When the newest of them began to hold up routes.
+    pub(crate) gated_since_ms: u64,
+    /// Clusters that were warming when the node's last stream ended.
+    pub(crate) unfinished: BTreeSet<Arc<str>>,
     /// The stream is old enough that its types can be taken as known.
     pub(crate) grace_over: bool,
-    nonce: u64,
+    pub(crate) nonce: u64,
+}
+
+/// A cluster whose endpoints are on their way.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Warming {
+    /// Of the response that carried the cluster: an older answer of endpoints does not count.
+    pub nonce: u64,
+    /// It is new to the client: no route may name it yet.
+    pub gates: bool,
 }
 
 impl Stream {
@@ -113,8 +124,9 @@ impl Stream {
             checkpoint: state.clone(),
             latest: state,
             types: BTreeMap::new(),
-            awaited: BTreeSet::new(),
-            awaited_since_ms: now_ms,
+            warming: BTreeMap::new(),
+            gated_since_ms: now_ms,
+            unfinished: BTreeSet::new(),
             grace_over: false,
             nonce: 0,
         }
@@ -141,8 +153,8 @@ impl Stream {
                 actions.push(Action::Observe(Event::GaveUp { type_url: delivery.type_url.clone() }));
             }
         }
-        if now_ms >= self.awaited_since_ms.saturating_add(timeout) {
-            self.awaited.clear();
+        if now_ms >= self.gated_since_ms.saturating_add(timeout) {
+            self.warming.values_mut().for_each(|warming| warming.gates = false);
         }
         self.pump(now_ms, &mut actions);
         actions
@@ -152,9 +164,9 @@ impl Stream {
     pub fn deadline_ms(&self) -> Option<u64> {
         let timeout = self.bounds.phase_timeout_ms;
         let answers = self.types.values().filter_map(|d| d.in_flight.as_ref()).filter(|f| !f.gave_up).map(|f| f.sent_ms);
-        let awaited = (!self.awaited.is_empty()).then_some(self.awaited_since_ms);
+        let gated = self.warming.values().any(|warming| warming.gates).then_some(self.gated_since_ms);
         let grace = self.waits_for_routing_types().then_some(self.opened_ms);
-        answers.chain(awaited).chain(grace).min().map(|since| since.saturating_add(timeout))
+        answers.chain(gated).chain(grace).min().map(|since| since.saturating_add(timeout))
     }
 
     /// The newest state that this stream was told of.
@@ -174,7 +186,7 @@ impl Stream {
         match delivery.answer(nonce, error.as_deref(), self.variant == Variant::Sotw) {
             Verdict::Stale => {}
             Verdict::Acked { in_flight } => {
-                self.no_longer_awaited(delivery, &in_flight.group.adds);
+                self.warmed(delivery, &in_flight);
                 let event = Event::Acked {
                     type_url: delivery.type_url.clone(),
                     resources: in_flight.group.adds.len(),
@@ -183,21 +195,35 @@ impl Stream {
                 actions.push(Action::Observe(event));
             }
             Verdict::Nacked { in_flight, refused } => {
-                self.no_longer_awaited(delivery, &in_flight.group.adds);
+                delivery.forgive_outdated(&refused, &self.view_for(&delivery.type_url));
+                self.warmed(delivery, &in_flight);
                 let nack = Nack { type_url: delivery.type_url.clone(), error: error.unwrap_or_default(), refused };
                 actions.push(Action::Observe(Event::Nacked(nack)));
             }
         }
     }
 
-    fn no_longer_awaited(&mut self, delivery: &Delivery, answered: &[Arc<Entry>]) {
+    /// Endpoints were answered after their cluster was sent, or the cluster was refused: nothing to wait for.
+    fn warmed(&mut self, delivery: &Delivery, answered: &InFlight) {
         let tier = types::tier(&delivery.type_url);
-        for entry in answered {
+        for entry in &answered.group.adds {
             let refused_cluster = tier == Tier::Clusters && delivery.refused.contains_key(entry.name());
-            if tier == Tier::Endpoints || refused_cluster {
-                self.awaited.remove(entry.name());
+            let newer = self.warming.get(entry.name()).is_some_and(|warming| answered.nonce > warming.nonce);
+            if refused_cluster || (tier == Tier::Endpoints && newer) {
+                self.warming.remove(entry.name());
             }
         }
+    }
+
+    /// Clusters whose endpoints were not answered when the stream ended. Give them to the node's next stream: the client
+    /// counts endpoints that it had before as held, and a cluster that it was warming would wait for them in vain.
+    pub fn unfinished(&self) -> BTreeSet<Arc<str>> {
+        self.warming.keys().chain(&self.unfinished).cloned().collect()
+    }
+
+    /// See [`Self::unfinished`]; before the first request.
+    pub fn resume(&mut self, unfinished: BTreeSet<Arc<str>>) {
+        self.unfinished = unfinished;
     }
 
     /// Turns a selection into a response and remembers it.
@@ -218,7 +244,7 @@ impl Stream {
             removed: if self.variant == Variant::Delta { group.removes.clone() } else { Vec::new() },
         };
         delivery.newest = Some(self.nonce);
-        delivery.in_flight = Some(crate::delivery::InFlight {
+        delivery.in_flight = Some(InFlight {
             nonce: self.nonce,
             group,
             covers,

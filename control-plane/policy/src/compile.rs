@@ -8,8 +8,6 @@ mod pools;
 mod release;
 mod rules;
 mod statuses;
-#[cfg(test)]
-mod tests;
 
 use std::collections::BTreeMap;
 

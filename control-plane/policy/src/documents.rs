@@ -4,8 +4,6 @@ mod envelope;
 mod read;
 mod shape;
 mod suggest;
-#[cfg(test)]
-mod tests;
 
 use std::collections::BTreeMap;
 

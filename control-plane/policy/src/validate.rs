@@ -6,8 +6,6 @@ mod model;
 mod rate_limit;
 mod release;
 pub mod semver;
-#[cfg(test)]
-mod tests;
 mod worker_pool;
 
 use std::collections::BTreeMap;

@@ -39,7 +39,12 @@ pub struct DiffArgs {
     pub connect: ConnectArgs,
 }
 
-async fn send(client: &Client, documents: &Documents, segments: &[&str], query: &[(&str, &str)]) -> Result<Value, Error> {
+async fn send(
+    client: &Client,
+    documents: &Documents,
+    segments: &[&str],
+    query: &[(&str, &str)],
+) -> Result<Value, Error> {
     let body = Value::Array(documents.values.clone());
     client.post(segments, query, &body).await.map_err(|error| match error {
         Error::Refused(problem) => Error::Refused(Box::new(problem.with_origins(&documents.origins))),

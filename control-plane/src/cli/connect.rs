@@ -163,7 +163,8 @@ impl Client {
             .header(header::AUTHORIZATION, self.bearer()?)
             .header(header::ACCEPT, "application/json, application/problem+json");
         let shown = self.base.to_string();
-        let unreachable = |source: reqwest::Error| Error::Unreachable { url: self.base.to_string(), source: source.without_url() };
+        let unreachable =
+            |source: reqwest::Error| Error::Unreachable { url: self.base.to_string(), source: source.without_url() };
         let mut response = request.send().await.map_err(unreachable)?;
         let status = response.status();
         let mut bytes = Vec::new();
@@ -182,7 +183,9 @@ impl Client {
                 problem.status = status.as_u16();
                 Err(Error::Refused(Box::new(problem)))
             }
-            Ok(_) | Err(_) => Err(Error::Answer { url: shown, reason: format!("status {status} without an explanation") }),
+            Ok(_) | Err(_) => {
+                Err(Error::Answer { url: shown, reason: format!("status {status} without an explanation") })
+            }
         }
     }
 

@@ -52,59 +52,82 @@ pub async fn explain(args: &ExplainArgs) -> Result<String, Error> {
     })
 }
 
-/// An explanation for people: each field on a line, lists below their names.
+/// An explanation for people. Reads the answer field by field, so an older command line reads a newer server.
 pub fn text(answer: &Value) -> String {
-    let mut out = String::new();
-    lines(answer, 0, &mut out);
-    if out.is_empty() { format!("{}\n", at(answer, "")) } else { out }
-}
-
-fn lines(value: &Value, depth: usize, out: &mut String) {
-    let indent = "  ".repeat(depth);
-    let Value::Object(map) = value else { return };
-    let width = map.keys().map(|k| label(k).chars().count()).max().unwrap_or(0);
-    for (key, value) in map {
-        match value {
-            Value::Null => {}
-            Value::Array(items) if items.is_empty() => {}
-            Value::Array(items) if items.iter().any(Value::is_object) => {
-                out.push_str(&format!("{indent}{}:\n", label(key)));
-                for item in items {
-                    block(item, depth + 1, out);
-                }
-            }
-            Value::Object(_) => {
-                out.push_str(&format!("{indent}{}:\n", label(key)));
-                lines(value, depth + 1, out);
-            }
-            Value::Array(_) | Value::String(_) | Value::Bool(_) | Value::Number(_) => {
-                out.push_str(&format!("{indent}{:width$}  {}\n", label(key), output::plain(value)));
-            }
+    let model = at(answer, "/model");
+    if at(answer, "/outcome") == "UnknownModel" {
+        return format!("{model}: no such model; the gateway answers 404\n{}", list(answer, "notes", "note: "));
+    }
+    let mut out = headline(answer, &model);
+    if let Some(by) = answer.get("decidedBy") {
+        let kind = at(by, "/kind").to_ascii_lowercase();
+        out.push_str(&format!(
+            "decided by {kind} {} of {}, generation {}\n",
+            at(by, "/id"),
+            at(by, "/owner"),
+            at(by, "/generation")
+        ));
+    }
+    let rules = items(answer, "rules");
+    if !rules.is_empty() {
+        out.push_str("rules, in the order in which they are tried:\n");
+    }
+    for rule in rules {
+        let verdict = if at(rule, "/matched") == "true" { "matches" } else { "does not match" };
+        out.push_str(&format!("  {} -> {}: {verdict}\n", at(rule, "/id"), at(rule, "/arm")));
+        for condition in items(rule, "conditions") {
+            let holds = if at(condition, "/holds") == "true" { "holds" } else { "fails" };
+            out.push_str(&format!("    {holds}: {}, saw {}\n", at(condition, "/condition"), at(condition, "/saw")));
         }
     }
-}
-
-/// A list item: its first line begins with a dash.
-fn block(item: &Value, depth: usize, out: &mut String) {
-    let mut inner = String::new();
-    lines(item, depth + 1, &mut inner);
-    let indent = "  ".repeat(depth);
-    match inner.strip_prefix(&"  ".repeat(depth + 1)) {
-        Some(rest) => out.push_str(&format!("{indent}- {rest}")),
-        None => out.push_str(&format!("{indent}- {}\n", output::plain(item))),
+    out.push_str(&split(answer));
+    for limit in items(answer, "limits") {
+        out.push_str(&limit_line(limit));
     }
+    out.push_str(&list(answer, "notes", "note: "));
+    out
 }
 
-/// `ruleId` reads as `rule id`.
-fn label(key: &str) -> String {
-    let mut out = String::new();
-    for c in key.chars() {
-        if c.is_ascii_uppercase() {
-            out.push(' ');
-            out.push(c.to_ascii_lowercase());
-        } else {
-            out.push(c);
-        }
+fn headline(answer: &Value, model: &str) -> String {
+    if at(answer, "/random") == "true" {
+        return format!("{model} -> by chance: the request has no {} header\n", at(answer, "/keyHeader"));
+    }
+    let workers = at(answer, "/endpoints");
+    let plural = if workers == "1" { "" } else { "s" };
+    format!("{model} -> {}, version {} ({workers} worker{plural})\n", at(answer, "/arm"), at(answer, "/version"))
+}
+
+fn split(answer: &Value) -> String {
+    let shares = items(answer, "shares");
+    if shares.is_empty() {
+        return String::new();
+    }
+    let bucket = at(answer, "/bucket");
+    let bucket = if bucket == "-" { String::new() } else { format!(": bucket {bucket} of 10000") };
+    let mut out = format!("split by {}{bucket}\n", at(answer, "/keyHeader"));
+    let mut from = 0;
+    for share in shares {
+        let weight = share.get("weight").and_then(Value::as_u64).unwrap_or(0);
+        let to = from + weight;
+        out.push_str(&format!("  {from}..{to} {} (version {})\n", at(share, "/arm"), at(share, "/version")));
+        from = to;
     }
     out
+}
+
+fn limit_line(limit: &Value) -> String {
+    let requests = Some(at(limit, "/requests")).filter(|t| t != "-");
+    let concurrency = Some(at(limit, "/concurrency")).filter(|t| t != "-").map(|n| format!("{n} at a time"));
+    let amounts: Vec<String> = requests.into_iter().chain(concurrency).collect();
+    let shadow = if at(limit, "/shadow") == "true" { " (shadow: only reported)" } else { "" };
+    let whose = Some(at(limit, "/counters")).filter(|t| t != "-").map(|t| format!(", for {t}")).unwrap_or_default();
+    format!("limit {}: {}{whose}{shadow}\n", at(limit, "/id"), amounts.join(" and "))
+}
+
+fn items<'a>(value: &'a Value, key: &str) -> &'a [Value] {
+    value.get(key).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
+
+fn list(value: &Value, key: &str, prefix: &str) -> String {
+    items(value, key).iter().map(|v| format!("{prefix}{}\n", output::plain(v))).collect()
 }

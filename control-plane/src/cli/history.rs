@@ -78,7 +78,8 @@ pub async fn rollback(args: &RollbackArgs) -> Result<String, Error> {
     let mut body = json!({"revision": args.to, "dryRun": args.dry_run});
     if let Some(kind) = &args.kind {
         let (kind, name) = kind_and_name(kind, args.name.as_deref())?;
-        let name = name.ok_or_else(|| Error::Usage("name the object, or leave the kind out to roll everything back".to_owned()))?;
+        let name = name
+            .ok_or_else(|| Error::Usage("name the object, or leave the kind out to roll everything back".to_owned()))?;
         body["kind"] = json!(kind.name());
         body["namespace"] = json!(args.namespace.namespace);
         body["name"] = json!(name);

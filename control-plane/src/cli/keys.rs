@@ -10,7 +10,9 @@ use crate::error::Error;
 #[derive(Clone, Debug, clap::Subcommand)]
 pub enum ApiKeyCommand {
     /// Make a key; it is shown this once
-    #[command(after_help = "Examples:\n  tidegate api-key create --tenant acme\n  tidegate api-key create --tenant acme --expires-in 86400 -o json")]
+    #[command(
+        after_help = "Examples:\n  tidegate api-key create --tenant acme\n  tidegate api-key create --tenant acme --expires-in 86400 -o json"
+    )]
     Create(CreateKeyArgs),
     /// List the keys, without the keys themselves
     #[command(after_help = "Example:\n  tidegate api-key list")]
@@ -128,7 +130,8 @@ async fn create_key(args: &CreateKeyArgs) -> Result<String, Error> {
 /// One line per key.
 pub fn key_table(items: &[Value]) -> String {
     let row = |k: &Value| {
-        let state = if at(k, "/revokedAt") == "-" { "active".to_owned() } else { format!("revoked {}", at(k, "/revokedAt")) };
+        let state =
+            if at(k, "/revokedAt") == "-" { "active".to_owned() } else { format!("revoked {}", at(k, "/revokedAt")) };
         vec![at(k, "/id"), at(k, "/tenant"), state, at(k, "/createdAt"), at(k, "/expiresAt"), at(k, "/description")]
     };
     let rows: Vec<Vec<String>> = items.iter().map(row).collect();

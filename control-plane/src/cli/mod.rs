@@ -39,22 +39,32 @@ enum Command {
     )]
     Up(start::UpCommand),
     /// Run the control plane alone
-    #[command(after_help = "Examples:\n  tidegate serve --database-url-file /etc/tidegate/pg.url\n  TIDEGATE_DATABASE_URL=postgres://… tidegate serve")]
+    #[command(
+        after_help = "Examples:\n  tidegate serve --database-url-file /etc/tidegate/pg.url\n  TIDEGATE_DATABASE_URL=postgres://… tidegate serve"
+    )]
     Serve(start::ServeCommand),
     /// Show every setting of `up` and `serve`, where it comes from, and every mistake
-    #[command(after_help = "Examples:\n  tidegate check-config --config tidegate.yaml\n  tidegate check-config --max-workers 4 -o json")]
+    #[command(
+        after_help = "Examples:\n  tidegate check-config --config tidegate.yaml\n  tidegate check-config --max-workers 4 -o json"
+    )]
     CheckConfig(start::CheckConfigCommand),
     /// Create or change objects from files, all or nothing
-    #[command(after_help = "Examples:\n  tidegate apply -f examples/\n  tidegate apply -f chat.yaml --dry-run\n  cat chat.yaml | tidegate apply -f -")]
+    #[command(
+        after_help = "Examples:\n  tidegate apply -f examples/\n  tidegate apply -f chat.yaml --dry-run\n  cat chat.yaml | tidegate apply -f -"
+    )]
     Apply(apply::ApplyArgs),
     /// Show what `apply` would change
     #[command(after_help = "Examples:\n  tidegate diff -f examples/\n  tidegate diff -f chat.yaml --exit-code")]
     Diff(apply::DiffArgs),
     /// List objects, or show one
-    #[command(after_help = "Examples:\n  tidegate get models\n  tidegate get rel chat -o yaml\n  tidegate get all -A -o wide")]
+    #[command(
+        after_help = "Examples:\n  tidegate get models\n  tidegate get rel chat -o yaml\n  tidegate get all -A -o wide"
+    )]
     Get(objects::GetArgs),
     /// Delete an object
-    #[command(after_help = "Examples:\n  tidegate delete releasepolicy chat\n  tidegate delete wp/chat-canary --dry-run")]
+    #[command(
+        after_help = "Examples:\n  tidegate delete releasepolicy chat\n  tidegate delete wp/chat-canary --dry-run"
+    )]
     Delete(objects::DeleteArgs),
     /// Say which arm, limits and rules a request gets, and why
     #[command(
@@ -152,7 +162,9 @@ async fn remote(command: &Command) -> Result<(String, u8), Error> {
         Command::ProxyStatus(args) => nodes::proxy_status(args).await,
         Command::ApiKey(command) => keys::api_key(command).await,
         Command::NodeToken(command) => keys::node_token(command).await,
-        Command::Up(_) | Command::Serve(_) | Command::CheckConfig(_) | Command::Version | Command::ExecChild(_) => Ok(String::new()),
+        Command::Up(_) | Command::Serve(_) | Command::CheckConfig(_) | Command::Version | Command::ExecChild(_) => {
+            Ok(String::new())
+        }
     };
     Ok((text?, 0))
 }

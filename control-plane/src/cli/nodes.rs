@@ -27,54 +27,89 @@ pub async fn proxy_status(args: &ProxyStatusArgs) -> Result<String, Error> {
     })
 }
 
-/// One line per node, a column per resource type; errors below.
+/// Columns of the resource types, in this order, whenever a node has them.
+const TYPES: &[(&str, &str)] = &[
+    ("Listener", "LDS"),
+    ("RouteConfiguration", "RDS"),
+    ("Cluster", "CDS"),
+    ("ClusterLoadAssignment", "EDS"),
+    ("TypedExtensionConfig", "ECDS"),
+    ("ModelSet", "MODELS"),
+    ("LimitSet", "LIMITS"),
+];
+
+/// One line per node, a column per resource type; what was refused stands below.
 pub fn nodes(items: &[Value], wide: bool) -> String {
     if items.is_empty() {
-        return "No node is connected.\n".to_owned();
+        return "No node has connected yet.\n".to_owned();
     }
-    let mut types: Vec<String> = items.iter().flat_map(types_of).map(|(name, _)| name).collect();
-    types.sort();
-    types.dedup();
+    let shown: Vec<_> = TYPES.iter().filter(|(name, _)| items.iter().any(|n| state_of(n, name).is_some())).collect();
     let mut head = vec!["NODE", "GROUP", "CONNECTED"];
-    head.extend(types.iter().map(String::as_str));
+    head.extend(shown.iter().map(|(_, column)| *column));
+    head.push("VERSIONS");
     if wide {
-        head.extend(["ADDRESS", "VERSION"]);
+        head.extend(["ADDRESS", "STATE", "SINCE", "BUILD"]);
     }
     let mut rows = Vec::new();
-    let mut errors = String::new();
+    let mut refused = String::new();
     for node in items {
-        let id = first(node, &["/nodeId", "/id", "/name"]);
-        let states = types_of(node);
-        let mut row = vec![id.clone(), first(node, &["/group", "/role"]), at(node, "/connected")];
-        for name in &types {
-            row.push(states.iter().find(|(n, _)| n == name).map_or_else(|| "-".to_owned(), |(_, t)| first(t, &["/state", "/status", ""])));
-        }
+        let mut row = vec![at(node, "/nodeId"), at(node, "/group"), at(node, "/connected")];
+        row.extend(
+            shown.iter().map(|(name, _)| state_of(node, name).map_or_else(|| "-".to_owned(), |t| at(t, "/state"))),
+        );
+        row.push(versions(node));
         if wide {
-            row.extend([at(node, "/address"), first(node, &["/version", "/revision"])]);
+            let served = node.pointer("/worker/address").map_or_else(|| at(node, "/address"), plain);
+            row.extend([served, at(node, "/worker/state"), at(node, "/since"), at(node, "/build")]);
         }
         rows.push(row);
-        for (name, state) in &states {
-            let error = first(state, &["/error", "/nack", "/message"]);
-            if error != "-" {
-                errors.push_str(&format!("{id} refused {name}: {error}\n"));
-            }
+        refused.push_str(&refusals(node));
+    }
+    format!("{}{refused}", table(&head, &rows))
+}
+
+fn types_of(node: &Value) -> &[Value] {
+    node.get("types").and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
+
+fn state_of<'a>(node: &'a Value, name: &str) -> Option<&'a Value> {
+    types_of(node).iter().find(|t| short(t) == name)
+}
+
+/// `Cluster` of `type.googleapis.com/envoy.config.cluster.v3.Cluster`.
+fn short(of: &Value) -> String {
+    at(of, "/typeUrl").rsplit(['.', '/']).next().unwrap_or_default().to_owned()
+}
+
+/// `v1,v2 (Loading)` of a worker.
+fn versions(node: &Value) -> String {
+    let versions = node.pointer("/worker/versions").and_then(Value::as_array).into_iter().flatten();
+    let shown: Vec<String> = versions
+        .map(|v| match at(v, "/state").as_str() {
+            "Serving" => at(v, "/name"),
+            other => format!("{} ({other})", at(v, "/name")),
+        })
+        .collect();
+    if shown.is_empty() { "-".to_owned() } else { shown.join(",") }
+}
+
+fn refusals(node: &Value) -> String {
+    let mut out = String::new();
+    for of in types_of(node) {
+        let refused = of.get("refused").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+        for resource in refused {
+            out.push_str(&format!(
+                "{} refused {} {}: {}\n",
+                at(node, "/nodeId"),
+                short(of),
+                at(resource, "/name"),
+                at(resource, "/error")
+            ));
+        }
+        let error = at(of, "/error");
+        if refused.is_empty() && error != "-" {
+            out.push_str(&format!("{} refused {}: {error}\n", at(node, "/nodeId"), short(of)));
         }
     }
-    format!("{}{errors}", table(&head, &rows))
-}
-
-/// The first pointer that leads to a plain value.
-fn first(value: &Value, pointers: &[&str]) -> String {
-    let found = pointers.iter().filter_map(|p| value.pointer(p)).find(|v| !v.is_object() && !v.is_null());
-    found.map_or_else(|| "-".to_owned(), plain)
-}
-
-/// (short name of the type, its state), from a map or a list.
-fn types_of(node: &Value) -> Vec<(String, Value)> {
-    let short = |name: &str| name.rsplit(['.', '/']).next().unwrap_or(name).to_owned();
-    match node.get("types").or_else(|| node.get("resources")) {
-        Some(Value::Object(map)) => map.iter().map(|(name, state)| (short(name), state.clone())).collect(),
-        Some(Value::Array(list)) => list.iter().map(|t| (short(&first(t, &["/type", "/typeUrl", "/name"])), t.clone())).collect(),
-        Some(_) | None => Vec::new(),
-    }
+    out
 }

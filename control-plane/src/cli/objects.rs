@@ -86,7 +86,8 @@ fn named(kind: &str, name: Option<&str>) -> Result<(Kind, String), Error> {
 /// `model.tidegate.dev/chat`, with the namespace in front unless it is the default one.
 pub fn display_name(kind: &str, namespace: &str, name: &str) -> String {
     let kind = kind.to_ascii_lowercase();
-    let namespace = if namespace.is_empty() || namespace == "default" { String::new() } else { format!("{namespace}/") };
+    let namespace =
+        if namespace.is_empty() || namespace == "default" { String::new() } else { format!("{namespace}/") };
     format!("{kind}.tidegate.dev/{namespace}{name}")
 }
 
@@ -97,7 +98,8 @@ pub async fn get(args: &GetArgs) -> Result<String, Error> {
     }
     let (kind, name) = kind_and_name(&args.kind, args.name.as_deref())?;
     if let Some(name) = name {
-        let object = client.get(&["api", "v1", "namespaces", &args.namespace.namespace, kind.plural(), &name], &[]).await?;
+        let object =
+            client.get(&["api", "v1", "namespaces", &args.namespace.namespace, kind.plural(), &name], &[]).await?;
         return Ok(render(kind, &[object.clone()], args, &object));
     }
     let items = list(args, &client, kind).await?;
@@ -132,11 +134,17 @@ async fn get_all(args: &GetArgs, client: &Client) -> Result<String, Error> {
 fn render(kind: Kind, items: &[Value], args: &GetArgs, whole: &Value) -> String {
     match args.output {
         Format::Json => output::json(whole),
-        Format::Yaml if whole.get("items").is_some() => items.iter().map(output::yaml).collect::<Vec<_>>().join("---\n"),
+        Format::Yaml if whole.get("items").is_some() => {
+            items.iter().map(output::yaml).collect::<Vec<_>>().join("---\n")
+        }
         Format::Yaml => output::yaml(whole),
         Format::Table | Format::Wide if items.is_empty() => format!("No {} found.\n", kind.plural()),
-        Format::Table => object_table(kind, items, &Columns { wide: false, namespace: args.all_namespaces, now: Utc::now() }),
-        Format::Wide => object_table(kind, items, &Columns { wide: true, namespace: args.all_namespaces, now: Utc::now() }),
+        Format::Table => {
+            object_table(kind, items, &Columns { wide: false, namespace: args.all_namespaces, now: Utc::now() })
+        }
+        Format::Wide => {
+            object_table(kind, items, &Columns { wide: true, namespace: args.all_namespaces, now: Utc::now() })
+        }
     }
 }
 
@@ -190,13 +198,22 @@ fn row(kind: Kind, item: &Value, columns: &Columns) -> Vec<String> {
             cells.extend([at(item, "/spec/targetRef/name"), arm(item, "stable"), arm(item, "candidate"), weight]);
         }
         Kind::RateLimitPolicy => {
-            cells.extend([names(item, "/spec/targetRefs", "name"), names(item, "/spec/limits", "name"), at(item, "/spec/mode")]);
+            cells.extend([
+                names(item, "/spec/targetRefs", "name"),
+                names(item, "/spec/limits", "name"),
+                at(item, "/spec/mode"),
+            ]);
         }
     }
     let created = at(item, "/metadata/creationTimestamp");
     cells.extend([condition(item, "Accepted"), condition(item, "Programmed"), age(&created, columns.now)]);
     if columns.wide {
-        cells.extend([at(item, "/metadata/generation"), at(item, "/metadata/resourceVersion"), at(item, "/metadata/source"), message(item)]);
+        cells.extend([
+            at(item, "/metadata/generation"),
+            at(item, "/metadata/resourceVersion"),
+            at(item, "/metadata/managedBy"),
+            message(item),
+        ]);
     }
     cells
 }

@@ -96,7 +96,8 @@ pub fn plain(value: &Value) -> String {
 /// `True`, `False (Reason)` or `-`.
 pub fn condition(object: &Value, kind: &str) -> String {
     let conditions = object.pointer("/status/conditions").and_then(Value::as_array);
-    let Some(found) = conditions.and_then(|c| c.iter().find(|c| c.get("type").and_then(Value::as_str) == Some(kind))) else {
+    let Some(found) = conditions.and_then(|c| c.iter().find(|c| c.get("type").and_then(Value::as_str) == Some(kind)))
+    else {
         return "-".to_owned();
     };
     match (at(found, "/status"), at(found, "/reason")) {

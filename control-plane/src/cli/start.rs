@@ -34,7 +34,11 @@ pub struct CheckConfigCommand {
 /// `threads`: `serve` uses every core. `up` must stay on the main thread: the kernel ties its children's lives to the thread that
 /// started them.
 pub fn runtime(threads: bool) -> Result<tokio::runtime::Runtime, Error> {
-    let mut builder = if threads { tokio::runtime::Builder::new_multi_thread() } else { tokio::runtime::Builder::new_current_thread() };
+    let mut builder = if threads {
+        tokio::runtime::Builder::new_multi_thread()
+    } else {
+        tokio::runtime::Builder::new_current_thread()
+    };
     builder.enable_all().build().map_err(|source| Error::Spawn { name: "the runtime".to_owned(), source })
 }
 

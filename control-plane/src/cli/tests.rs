@@ -1,1 +1,176 @@
-//! x
+//! What people see: tables, refusals, explanations; and that every command parses and shows examples.
+use clap::CommandFactory as _;
+use serde_json::json;
+use tidegate_policy::kinds::Kind;
+
+use super::*;
+
+#[test]
+fn the_command_line_is_consistent_and_every_command_shows_an_example() {
+    Cli::command().debug_assert();
+    let mut stack: Vec<clap::Command> = Cli::command().get_subcommands().cloned().collect();
+    while let Some(command) = stack.pop() {
+        stack.extend(command.get_subcommands().cloned());
+        let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+        let leaf = command.get_subcommands().next().is_none();
+        assert!(!leaf || command.is_hide_set() || help.contains("tidegate "), "{} has no example", command.get_name());
+    }
+}
+
+#[test]
+fn no_secret_can_be_given_on_the_command_line() {
+    let flags: Vec<String> = Cli::command()
+        .get_subcommands()
+        .flat_map(|c| c.get_arguments().filter_map(|a| a.get_long().map(str::to_owned)).collect::<Vec<_>>())
+        .collect();
+    for secret in ["token", "database-url", "password"] {
+        assert!(!flags.iter().any(|f| f == secret), "--{secret}");
+    }
+}
+
+#[test]
+fn a_refusal_names_file_path_and_remedy_of_every_mistake() {
+    let problem: Problem = serde_json::from_value(json!({
+        "type": "https://tidegate.dev/errors/TG-1301", "title": "invalid", "status": 422, "code": "TG-1301",
+        "detail": "3 mistakes; nothing was stored", "future": 1,
+        "errors": [
+            {"path": "$.spec.steps[0].weight", "message": "101 is more than 100", "code": "TG-1012", "document": 1},
+            {"path": "$.spec.stable", "message": "is missing", "code": "TG-1301", "document": 0},
+            {"path": "$", "message": "no such document", "code": "", "document": 9},
+        ],
+    }))
+    .unwrap();
+    let origins = ["a.yaml".to_owned(), "b.yaml (document 2)".to_owned()];
+    assert_eq!(
+        problem.with_origins(&origins).to_string(),
+        "TG-1301 3 mistakes; nothing was stored\n  \
+         b.yaml (document 2): $.spec.steps[0].weight: 101 is more than 100 (TG-1012)\n  \
+         a.yaml: $.spec.stable: is missing\n  \
+         $: no such document\n\
+         what to do: https://tidegate.dev/errors/TG-1301"
+    );
+}
+
+#[test]
+fn results_read_like_kubectl() {
+    let answer = json!({"revision": 4, "results": [
+        {"kind": "Model", "namespace": "default", "name": "tide-chat", "outcome": "Created", "warnings": []},
+        {"kind": "ReleasePolicy", "namespace": "prod", "name": "chat", "outcome": "Unchanged", "warnings": ["rule 1 can never match"]},
+    ]});
+    assert_eq!(
+        apply::results(&answer, false),
+        "model.tidegate.dev/tide-chat created\nreleasepolicy.tidegate.dev/prod/chat unchanged\n  warning: rule 1 can never match\n"
+    );
+    assert!(apply::results(&answer, true).starts_with("model.tidegate.dev/tide-chat created (dry run)\n"));
+}
+
+#[test]
+fn a_listing_shows_what_is_wanted_and_what_is() {
+    let now = "2026-01-01T00:10:00Z".parse().unwrap();
+    let items = [json!({
+        "metadata": {"name": "chat", "namespace": "default", "creationTimestamp": "2026-01-01T00:00:00Z", "generation": 2,
+                     "resourceVersion": "9", "managedBy": "Rest"},
+        "spec": {"targetRef": {"kind": "Model", "name": "tide-chat"}, "stable": "v1", "candidate": "v2", "steps": [{"weight": 10}]},
+        "status": {"arms": {"stable": "v1", "candidate": "v1"}, "conditions": [
+            {"type": "Accepted", "status": "True", "reason": "Valid"},
+            {"type": "Programmed", "status": "False", "reason": "Pending", "message": "1 of 2 nodes"}]},
+    })];
+    let table =
+        objects::object_table(Kind::ReleasePolicy, &items, &objects::Columns { wide: true, namespace: true, now });
+    let expected = "\
+NAMESPACE   NAME   MODEL       STABLE   CANDIDATE     WEIGHT   ACCEPTED   PROGRAMMED        AGE   GENERATION   REVISION   SOURCE   MESSAGE
+default     chat   tide-chat   v1       v2 (now v1)   10%      True       False (Pending)   10m   2            9          Rest     1 of 2 nodes
+";
+    assert_eq!(table, expected);
+    for kind in Kind::ALL {
+        let columns = objects::Columns { wide: false, namespace: false, now };
+        assert!(
+            objects::object_table(kind, &[json!({"metadata": {"name": "x"}})], &columns).contains("\nx "),
+            "an empty object has a row"
+        );
+    }
+}
+
+#[test]
+fn an_explanation_is_read_from_top_to_bottom() {
+    let answer = json!({
+        "outcome": "Routed", "model": "tide-chat", "arm": "candidate", "version": "v2", "endpoints": 1,
+        "decidedBy": {"id": "default/chat/rule-0", "kind": "Rule", "owner": "default/chat", "generation": 3},
+        "rules": [{"id": "default/chat/rule-0", "arm": "candidate", "matched": true,
+                   "conditions": [{"condition": "x-gray-tag matches v2.*", "saw": "\"v2.1\"", "holds": true}]}],
+        "random": false, "revision": 5, "notes": [],
+        "limits": [{"id": "default/chat-limits/all", "requests": "50 per 1s", "concurrency": 8, "counters": ["tenant \"acme\""], "shadow": false}],
+    });
+    assert_eq!(
+        explain::text(&answer),
+        "tide-chat -> candidate, version v2 (1 worker)\n\
+         decided by rule default/chat/rule-0 of default/chat, generation 3\n\
+         rules, in the order in which they are tried:\n  \
+           default/chat/rule-0 -> candidate: matches\n    \
+             holds: x-gray-tag matches v2.*, saw \"v2.1\"\n\
+         limit default/chat-limits/all: 50 per 1s and 8 at a time, for tenant \"acme\"\n"
+    );
+    let split = json!({"outcome": "Routed", "model": "m", "random": true, "keyHeader": "x-user-id", "shares": [
+        {"arm": "candidate", "version": "v2", "weight": 1000}, {"arm": "stable", "version": "v1", "weight": 9000}]});
+    assert_eq!(
+        explain::text(&split),
+        "m -> by chance: the request has no x-user-id header\nsplit by x-user-id\n  0..1000 candidate (version v2)\n  1000..10000 stable (version v1)\n"
+    );
+}
+
+#[test]
+fn kinds_are_found_by_every_name_and_refused_with_the_list() {
+    for text in ["rel", "ReleasePolicy", "releasepolicies", "rel/chat"] {
+        let (kind, name) = objects::kind_and_name(text, None).unwrap();
+        assert_eq!((kind, name.is_some()), (Kind::ReleasePolicy, text.contains('/')));
+    }
+    assert!(objects::kind_and_name("pods", None).unwrap_err().to_string().contains("workerpools (wp)"));
+    assert!(objects::kind_and_name("rel/a", Some("b")).is_err());
+}
+
+#[test]
+fn a_header_is_split_at_its_first_colon() {
+    assert_eq!(explain::header("X-A: b:c").unwrap(), ("X-A".to_owned(), "b:c".to_owned()));
+    assert_eq!(explain::header("X-A:").unwrap(), ("X-A".to_owned(), String::new()));
+    assert!(explain::header("nothing").is_err());
+    assert!(explain::header(": x").is_err());
+}
+
+#[test]
+fn differences_are_shown_and_counted() {
+    let answer = json!({"changes": [
+        {"kind": "Model", "namespace": "default", "name": "a", "outcome": "Unchanged", "diff": ""},
+        {"kind": "Model", "namespace": "default", "name": "b", "outcome": "Configured", "diff": "-x\n+y"},
+    ], "warnings": []});
+    let (text, differs) = apply::differences(&answer);
+    assert_eq!((text.as_str(), differs), ("# model.tidegate.dev/b would be configured\n-x\n+y\n", true));
+    assert_eq!(apply::differences(&json!({"changes": []})), ("No differences.\n".to_owned(), false));
+}
+
+#[test]
+fn a_document_survives_being_printed_as_yaml() {
+    let value = json!({"a": {"b": [1, "no", "1.0", "x: y", ""], "c": null, "d": true}, "e": "line\nline"});
+    let text = output::yaml(&value);
+    assert_eq!(serde_saphyr::from_str::<serde_json::Value>(&text).unwrap(), value, "{text}");
+}
+
+#[test]
+fn proxy_status_shows_who_has_what_and_what_was_refused() {
+    let items = [
+        json!({"nodeId": "gateway-0", "group": "gateway", "connected": true, "types": [
+            {"typeUrl": "type.googleapis.com/envoy.config.cluster.v3.Cluster", "state": "SYNCED"},
+            {"typeUrl": "type.googleapis.com/envoy.config.route.v3.RouteConfiguration", "state": "NACKED",
+             "refused": [{"name": "tidegate", "error": "bad regex"}]}]}),
+        json!({"nodeId": "default.chat.0", "group": "worker/default/chat", "connected": false,
+               "types": [{"typeUrl": "type.googleapis.com/tidegate.worker.v1.ModelSet", "state": "STALE", "error": "no such file"}],
+               "worker": {"versions": [{"name": "v1", "state": "Serving"}, {"name": "v2", "state": "Loading"}]}}),
+    ];
+    assert_eq!(
+        nodes::nodes(&items, false),
+        "NODE             GROUP                 CONNECTED   RDS      CDS      MODELS   VERSIONS\n\
+         gateway-0        gateway               true        NACKED   SYNCED   -        -\n\
+         default.chat.0   worker/default/chat   false       -        -        STALE    v1,v2 (Loading)\n\
+         gateway-0 refused RouteConfiguration tidegate: bad regex\n\
+         default.chat.0 refused ModelSet: no such file\n"
+    );
+}

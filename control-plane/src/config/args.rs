@@ -55,9 +55,8 @@ fn augment(command: Command, up: bool) -> Command {
 }
 
 fn given(matches: &ArgMatches, up: bool) -> GivenFlags {
-    let values = flags_of(up)
-        .filter_map(|f| matches.get_many::<String>(f.key).map(|v| (f.key, v.cloned().collect())))
-        .collect();
+    let values =
+        flags_of(up).filter_map(|f| matches.get_many::<String>(f.key).map(|v| (f.key, v.cloned().collect()))).collect();
     GivenFlags { config: matches.get_one::<PathBuf>("config").cloned(), values }
 }
 

@@ -93,7 +93,9 @@ pub(super) fn check(settings: &Settings, errors: &mut Vec<ConfigError>) {
         }
     }
     let up = &settings.up;
-    for (key, path) in [("envoy_bin", &up.envoy_bin), ("worker_bin", &up.worker_bin), ("onnxruntime_lib", &up.onnxruntime_lib)] {
+    for (key, path) in
+        [("envoy_bin", &up.envoy_bin), ("worker_bin", &up.worker_bin), ("onnxruntime_lib", &up.onnxruntime_lib)]
+    {
         if let Some(path) = path
             && !path.is_file()
         {

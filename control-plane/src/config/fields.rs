@@ -38,19 +38,59 @@ pub struct Field {
 
 macro_rules! row {
     ($key:expr, $flag:expr, $scope:expr, $shape:expr, $default:expr, $value:expr, $help:expr) => {
-        Field { key: $key, flag: $flag, scope: $scope, shape: $shape, secret: false, default: $default, value_name: $value, help: $help }
+        Field {
+            key: $key,
+            flag: $flag,
+            scope: $scope,
+            shape: $shape,
+            secret: false,
+            default: $default,
+            value_name: $value,
+            help: $help,
+        }
     };
 }
-
 
 use Scope::{Serve, Up};
 
 /// Every setting, in the order in which help and `check-config` show them.
 pub const FIELDS: &[Field] = &[
-    row!("data_dir", "data-dir", Serve, Shape::One, "", "DIR", "Where state is kept. Default: .tidegate, for root /var/lib/tidegate"),
-    row!("admin_listen", "admin-listen", Serve, Shape::One, "127.0.0.1:9080", "IP:PORT", "Address of the admin REST API"),
-    row!("grpc_listen", "grpc-listen", Serve, Shape::One, "127.0.0.1:18000", "IP:PORT", "Address of ADS and the fleet service; loopback only"),
-    row!("gateway_listen", "gateway-listen", Serve, Shape::One, "127.0.0.1:10000", "IP:PORT", "Address at which the gateway (Envoy) takes requests"),
+    row!(
+        "data_dir",
+        "data-dir",
+        Serve,
+        Shape::One,
+        "",
+        "DIR",
+        "Where state is kept. Default: .tidegate, for root /var/lib/tidegate"
+    ),
+    row!(
+        "admin_listen",
+        "admin-listen",
+        Serve,
+        Shape::One,
+        "127.0.0.1:9080",
+        "IP:PORT",
+        "Address of the admin REST API"
+    ),
+    row!(
+        "grpc_listen",
+        "grpc-listen",
+        Serve,
+        Shape::One,
+        "127.0.0.1:18000",
+        "IP:PORT",
+        "Address of ADS and the fleet service; loopback only"
+    ),
+    row!(
+        "gateway_listen",
+        "gateway-listen",
+        Serve,
+        Shape::One,
+        "127.0.0.1:10000",
+        "IP:PORT",
+        "Address at which the gateway (Envoy) takes requests"
+    ),
     Field {
         key: "database_url",
         flag: "database-url",
@@ -61,12 +101,44 @@ pub const FIELDS: &[Field] = &[
         value_name: "URL",
         help: "postgres:// URL of the policy store. `up` runs a private Postgres when it is not set",
     },
-    row!("database_url_file", "database-url-file", Serve, Shape::One, "", "FILE", "File that holds the postgres:// URL of the policy store"),
-    row!("admin_tls_cert_file", "admin-tls-cert-file", Serve, Shape::One, "", "FILE", "PEM certificate chain of the admin API"),
+    row!(
+        "database_url_file",
+        "database-url-file",
+        Serve,
+        Shape::One,
+        "",
+        "FILE",
+        "File that holds the postgres:// URL of the policy store"
+    ),
+    row!(
+        "admin_tls_cert_file",
+        "admin-tls-cert-file",
+        Serve,
+        Shape::One,
+        "",
+        "FILE",
+        "PEM certificate chain of the admin API"
+    ),
     row!("admin_tls_key_file", "admin-tls-key-file", Serve, Shape::One, "", "FILE", "PEM private key of the admin API"),
-    row!("log_level", "log-level", Serve, Shape::One, "info", "LEVEL", "error, warn, info, debug, trace, or directives such as info,tidegate_api=debug"),
+    row!(
+        "log_level",
+        "log-level",
+        Serve,
+        Shape::One,
+        "info",
+        "LEVEL",
+        "error, warn, info, debug, trace, or directives such as info,tidegate_api=debug"
+    ),
     row!("log_format", "log-format", Serve, Shape::One, "text", "FORMAT", "text or json"),
-    row!("otlp_endpoint", "otlp-endpoint", Serve, Shape::One, "", "URL", "http:// endpoint that takes OTLP over gRPC; traces and metrics go there"),
+    row!(
+        "otlp_endpoint",
+        "otlp-endpoint",
+        Serve,
+        Shape::One,
+        "",
+        "URL",
+        "http:// endpoint that takes OTLP over gRPC; traces and metrics go there"
+    ),
     Field {
         key: "require_api_key",
         flag: "require-api-key",
@@ -77,17 +149,105 @@ pub const FIELDS: &[Field] = &[
         value_name: "BOOL",
         help: "Whether the gateway refuses requests without an API key",
     },
-    row!("allowed_worker_ips", "allowed-worker-ips", Serve, Shape::Many, "", "IP", "Further addresses that a worker may register; by default only the one it connects from"),
-    row!("supervisor_socket", "supervisor-socket", Serve, Shape::One, "", "PATH", "Unix socket of `up`, through which workers are started; without it none are"),
-    row!("model_roots", "model-roots", Serve, Shape::Many, "", "DIR", "Folders under which model versions lie. Default: DATA_DIR/models"),
-    row!("max_workers", "max-workers", Serve, Shape::One, "16", "N", "Most workers that are started, over all pools; 0 to 64"),
-    row!("max_body_bytes", "max-body-bytes", Serve, Shape::One, "1048576", "BYTES", "Largest request body at the gateway; 1024 to 67108864"),
-    row!("drain_timeout_seconds", "drain-timeout-seconds", Serve, Shape::One, "30", "SECONDS", "How long a stopped worker may finish its requests; 1 to 3600"),
-    row!("postgres_bin_dir", "postgres-bin-dir", Up, Shape::One, "", "DIR", "Folder with initdb and postgres. Default: PATH, Debian's folders, the tools cache"),
-    row!("envoy_bin", "envoy-bin", Up, Shape::One, "", "FILE", "The Envoy program. Default: PATH, then the tools cache"),
-    row!("worker_bin", "worker-bin", Up, Shape::One, "", "FILE", "The tidegate-worker program. Default: beside this program, then PATH"),
-    row!("onnxruntime_lib", "onnxruntime-lib", Up, Shape::One, "", "FILE", "libonnxruntime.so for the workers. Default: the tools cache"),
-    row!("worker_provider", "worker-provider", Up, Shape::One, "cpu", "NAME", "Execution provider of the workers: cpu or cuda"),
+    row!(
+        "allowed_worker_ips",
+        "allowed-worker-ips",
+        Serve,
+        Shape::Many,
+        "",
+        "IP",
+        "Further addresses that a worker may register; by default only the one it connects from"
+    ),
+    row!(
+        "supervisor_socket",
+        "supervisor-socket",
+        Serve,
+        Shape::One,
+        "",
+        "PATH",
+        "Unix socket of `up`, through which workers are started; without it none are"
+    ),
+    row!(
+        "model_roots",
+        "model-roots",
+        Serve,
+        Shape::Many,
+        "",
+        "DIR",
+        "Folders under which model versions lie. Default: DATA_DIR/models"
+    ),
+    row!(
+        "max_workers",
+        "max-workers",
+        Serve,
+        Shape::One,
+        "16",
+        "N",
+        "Most workers that are started, over all pools; 0 to 64"
+    ),
+    row!(
+        "max_body_bytes",
+        "max-body-bytes",
+        Serve,
+        Shape::One,
+        "1048576",
+        "BYTES",
+        "Largest request body at the gateway; 1024 to 67108864"
+    ),
+    row!(
+        "drain_timeout_seconds",
+        "drain-timeout-seconds",
+        Serve,
+        Shape::One,
+        "30",
+        "SECONDS",
+        "How long a stopped worker may finish its requests; 1 to 3600"
+    ),
+    row!(
+        "postgres_bin_dir",
+        "postgres-bin-dir",
+        Up,
+        Shape::One,
+        "",
+        "DIR",
+        "Folder with initdb and postgres. Default: PATH, Debian's folders, the tools cache"
+    ),
+    row!(
+        "envoy_bin",
+        "envoy-bin",
+        Up,
+        Shape::One,
+        "",
+        "FILE",
+        "The Envoy program. Default: PATH, then the tools cache"
+    ),
+    row!(
+        "worker_bin",
+        "worker-bin",
+        Up,
+        Shape::One,
+        "",
+        "FILE",
+        "The tidegate-worker program. Default: beside this program, then PATH"
+    ),
+    row!(
+        "onnxruntime_lib",
+        "onnxruntime-lib",
+        Up,
+        Shape::One,
+        "",
+        "FILE",
+        "libonnxruntime.so for the workers. Default: the tools cache"
+    ),
+    row!(
+        "worker_provider",
+        "worker-provider",
+        Up,
+        Shape::One,
+        "cpu",
+        "NAME",
+        "Execution provider of the workers: cpu or cuda"
+    ),
 ];
 
 impl Field {

@@ -37,13 +37,25 @@ pub struct Layered {
 }
 
 /// Variables of this prefix that are no settings of `serve` or `up`.
-const OTHER_VARIABLES: &[&str] = &["TIDEGATE_CONFIG", "TIDEGATE_TOOLS", "TIDEGATE_SERVER", "TIDEGATE_TOKEN_FILE", "TIDEGATE_CA_FILE", "TIDEGATE_NAMESPACE"];
+const OTHER_VARIABLES: &[&str] = &[
+    "TIDEGATE_CONFIG",
+    "TIDEGATE_TOOLS",
+    "TIDEGATE_SERVER",
+    "TIDEGATE_TOKEN_FILE",
+    "TIDEGATE_CA_FILE",
+    "TIDEGATE_NAMESPACE",
+];
 
 /// One value per setting, with the winner's origin.
 pub fn layer(inputs: &Inputs, errors: &mut Vec<ConfigError>) -> BTreeMap<&'static str, Layered> {
     let file = read_file(inputs, errors);
     unknown_variables(inputs, errors);
-    FIELDS.iter().map(|field| (field.key, pick(field, inputs, &file))).collect()
+    let mut layers: BTreeMap<_, _> = FIELDS.iter().map(|field| (field.key, pick(field, inputs, &file))).collect();
+    let models = layers.get("data_dir").and_then(|l| l.values.first()).map(|dir| format!("{dir}/models"));
+    if let (Some(roots), Some(models)) = (layers.get_mut("model_roots").filter(|l| l.values.is_empty()), models) {
+        roots.values.push(models);
+    }
+    layers
 }
 
 fn pick(field: &'static Field, inputs: &Inputs, file: &BTreeMap<&'static str, Vec<String>>) -> Layered {
@@ -106,7 +118,10 @@ fn read_file(inputs: &Inputs, errors: &mut Vec<ConfigError>) -> BTreeMap<&'stati
     };
     for (key, value) in map {
         let Some(field) = FIELDS.iter().find(|f| f.file_key() == key) else {
-            errors.push(ConfigError::unknown(&format!("{what}: {key}"), nearest(&key, FIELDS.iter().map(Field::file_key))));
+            errors.push(ConfigError::unknown(
+                &format!("{what}: {key}"),
+                nearest(&key, FIELDS.iter().map(Field::file_key)),
+            ));
             continue;
         };
         match texts(field, &value) {

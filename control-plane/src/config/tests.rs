@@ -91,7 +91,9 @@ fn every_mistake_is_reported_with_its_place() {
 
 #[test]
 fn a_bind_beyond_loopback_is_refused_unless_it_is_protected() {
-    for (key, value) in [("admin_listen", "0.0.0.0:9080"), ("grpc_listen", "10.1.2.3:18000"), ("gateway_listen", "[::]:10000")] {
+    for (key, value) in
+        [("admin_listen", "0.0.0.0:9080"), ("grpc_listen", "10.1.2.3:18000"), ("gateway_listen", "[::]:10000")]
+    {
         let mut given = inputs();
         given.flags.insert(key, vec![value.into()]);
         assert_eq!(codes(&given), ["TG-1504"], "{key}");
@@ -146,4 +148,38 @@ fn relative_paths_start_at_the_working_directory() {
     assert_eq!(Settings::resolve(&inputs()).unwrap().data_dir, Path::new("/work/.tidegate"));
     let root = Settings::resolve(&Inputs { root: true, ..inputs() }).unwrap();
     assert_eq!(root.data_dir, Path::new("/var/lib/tidegate"));
+}
+
+/// The table of docs/reference/configuration.md, from the table of settings.
+fn documented() -> String {
+    let mut out =
+        String::from("| file key | flag | environment | default | for | meaning |\n|---|---|---|---|---|---|\n");
+    for field in FIELDS {
+        let flag = if field.secret { "none".to_owned() } else { format!("`--{}`", field.flag) };
+        let default = if field.default.is_empty() { String::new() } else { format!("`{}`", field.default) };
+        let scope = match field.scope {
+            Scope::Serve => "serve, up",
+            Scope::Up => "up",
+        };
+        out.push_str(&format!(
+            "| `{}` | {flag} | `{}` | {default} | {scope} | {} |\n",
+            field.file_key(),
+            field.env(),
+            field.help
+        ));
+    }
+    out
+}
+
+#[test]
+fn the_reference_page_lists_every_setting() {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/reference/configuration.md");
+    let text = std::fs::read_to_string(page).unwrap();
+    let start = text.find("| file key").unwrap();
+    let end = start + text[start..].find("\n\n").unwrap() + 1;
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(page, format!("{}{}{}", &text[..start], documented(), &text[end..])).unwrap();
+        return;
+    }
+    assert_eq!(&text[start..end], documented(), "run with UPDATE=1 to rewrite the page");
 }

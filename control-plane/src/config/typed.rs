@@ -38,11 +38,12 @@ pub fn parse(layers: BTreeMap<&'static str, Layered>, cwd: &Path, errors: &mut V
     let worker_provider = p.choice("worker_provider", &[("cpu", Provider::Cpu), ("cuda", Provider::Cuda)]);
     let [postgres_bin_dir, envoy_bin, worker_bin, onnxruntime_lib] =
         ["postgres_bin_dir", "envoy_bin", "worker_bin", "onnxruntime_lib"].map(|key| p.path(key));
-    if p.errors.len() > before && (data_dir.is_none() || admin_listen.is_none() || grpc_listen.is_none() || gateway_listen.is_none()) {
+    if p.errors.len() > before
+        && (data_dir.is_none() || admin_listen.is_none() || grpc_listen.is_none() || gateway_listen.is_none())
+    {
         return None;
     }
     let data_dir = data_dir?;
-    let model_roots = if model_roots.is_empty() { vec![data_dir.join("models")] } else { model_roots };
     Some(Settings {
         admin_listen: admin_listen?,
         grpc_listen: grpc_listen?,
@@ -83,7 +84,9 @@ impl Parser<'_> {
     /// `flag --admin-listen`, or for the file also the key.
     fn place(&self, key: &str) -> String {
         match self.layers.get(key).map(|l| &l.origin) {
-            Some(origin @ Origin::File(_)) => format!("{origin}: {}", field(key).map(super::Field::file_key).unwrap_or_default()),
+            Some(origin @ Origin::File(_)) => {
+                format!("{origin}: {}", field(key).map(super::Field::file_key).unwrap_or_default())
+            }
             Some(origin) => origin.to_string(),
             None => key.to_owned(),
         }
@@ -149,7 +152,10 @@ impl Parser<'_> {
     fn database_url(&mut self) -> Option<Secret> {
         if self.given("database_url") && self.given("database_url_file") {
             let (a, b) = (self.place("database_url"), self.place("database_url_file"));
-            self.errors.push(ConfigError::contradiction(&format!("{a} and {b}"), "give database_url or database_url_file, not both"));
+            self.errors.push(ConfigError::contradiction(
+                &format!("{a} and {b}"),
+                "give database_url or database_url_file, not both",
+            ));
             return None;
         }
         let (key, text) = match self.path("database_url_file") {
@@ -190,14 +196,21 @@ impl Parser<'_> {
     fn log_level(&mut self) -> String {
         let text = self.text("log_level").unwrap_or("info").to_owned();
         if tracing_subscriber::EnvFilter::builder().parse(&text).is_err() {
-            self.refuse("log_level", &text, "error, warn, info, debug, trace, or directives such as info,tidegate_api=debug");
+            self.refuse(
+                "log_level",
+                &text,
+                "error, warn, info, debug, trace, or directives such as info,tidegate_api=debug",
+            );
         }
         text
     }
 
     fn otlp(&mut self) -> Option<String> {
         let text = self.text("otlp_endpoint")?.to_owned();
-        if text.parse::<reqwest::Url>().is_ok_and(|u| u.scheme() == "http" && u.host().is_some() && u.password().is_none()) {
+        if text
+            .parse::<reqwest::Url>()
+            .is_ok_and(|u| u.scheme() == "http" && u.host().is_some() && u.password().is_none())
+        {
             return Some(text);
         }
         self.refuse("otlp_endpoint", "this value", "an http:// URL such as http://127.0.0.1:4317");

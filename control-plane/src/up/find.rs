@@ -33,7 +33,9 @@ pub fn worker(settings: &Settings) -> Option<PathBuf> {
 pub fn onnxruntime(settings: &Settings) -> Option<PathBuf> {
     let cached = || {
         let files = std::fs::read_dir(tools_dir().join("onnxruntime")).ok()?;
-        let named = |file: &PathBuf| file.file_name().and_then(|n| n.to_str()).is_some_and(|n| n.starts_with("libonnxruntime.so"));
+        let named = |file: &PathBuf| {
+            file.file_name().and_then(|n| n.to_str()).is_some_and(|n| n.starts_with("libonnxruntime.so"))
+        };
         files.flatten().map(|e| e.path()).filter(named).max()
     };
     settings.up.onnxruntime_lib.clone().or_else(cached)

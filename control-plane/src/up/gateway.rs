@@ -19,7 +19,8 @@ pub const NODE_ID: &str = "gateway-0";
 /// # Errors
 /// When the token cannot be had or a file cannot be written.
 pub async fn prepare(settings: &Settings, program: PathBuf, client: &Client) -> Result<Launch, Error> {
-    let answer = client.post(&["api", "v1", "node-tokens"], &[], &json!({"nodeId": NODE_ID, "role": "Gateway"})).await?;
+    let answer =
+        client.post(&["api", "v1", "node-tokens"], &[], &json!({"nodeId": NODE_ID, "role": "Gateway"})).await?;
     let token = answer.get("token").and_then(|t| t.as_str()).unwrap_or_default();
     if token.is_empty() {
         return Err(Error::Answer { url: settings.admin_url(), reason: "no node token in the answer".to_owned() });
@@ -43,7 +44,8 @@ pub fn admin_socket(settings: &Settings) -> PathBuf {
 
 /// Whether Envoy has its configuration and takes requests.
 pub async fn ready(settings: &Settings) -> bool {
-    live(&admin_socket(settings)).await.unwrap_or(false) && TcpStream::connect(loopback(settings.gateway_listen)).await.is_ok()
+    live(&admin_socket(settings)).await.unwrap_or(false)
+        && TcpStream::connect(loopback(settings.gateway_listen)).await.is_ok()
 }
 
 fn loopback(address: SocketAddr) -> SocketAddr {

@@ -21,8 +21,14 @@ pub struct Lock {
 pub fn lock(dir: &Path) -> Result<Lock, Error> {
     let path = dir.join("up.lock");
     let unusable = |e: std::io::Error| Error::DataDir { path: path.clone(), reason: e.to_string() };
-    let mut file =
-        OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(unusable)?;
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&path)
+        .map_err(unusable)?;
     if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
         let mut holder = String::new();
         let _ = (&file).take(32).read_to_string(&mut holder);

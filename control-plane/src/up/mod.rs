@@ -114,7 +114,8 @@ struct Signals {
 
 impl Signals {
     fn new() -> Result<Self, Error> {
-        let listen = |kind| signal(kind).map_err(|source| Error::Spawn { name: "the signal handler".to_owned(), source });
+        let listen =
+            |kind| signal(kind).map_err(|source| Error::Spawn { name: "the signal handler".to_owned(), source });
         Ok(Self {
             interrupt: listen(SignalKind::interrupt())?,
             terminate: listen(SignalKind::terminate())?,

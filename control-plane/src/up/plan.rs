@@ -39,10 +39,19 @@ pub struct Part {
 pub enum Event {
     Want(Part),
     Unwant(String),
-    Started { name: String, pid: i32 },
-    SpawnFailed { name: String },
+    Started {
+        name: String,
+        pid: i32,
+    },
+    SpawnFailed {
+        name: String,
+    },
     /// The process `pid` is gone.
-    Exited { name: String, pid: i32, code: Option<i32> },
+    Exited {
+        name: String,
+        pid: i32,
+        code: Option<i32>,
+    },
     /// Stop everything, in order.
     Shutdown,
     /// Stop everything now.
@@ -66,19 +75,34 @@ pub enum Told {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Action {
     Start(String),
-    Tell { name: String, pid: i32, what: Told },
+    Tell {
+        name: String,
+        pid: i32,
+        what: Told,
+    },
     /// `failures` in a row.
-    CrashLoop { name: String, failures: u32 },
+    CrashLoop {
+        name: String,
+        failures: u32,
+    },
 }
 
 /// Where a part is in its life.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Phase {
     Starting,
-    Running { pid: i32, since: Millis },
+    Running {
+        pid: i32,
+        since: Millis,
+    },
     /// Down, to be started at `until`.
-    BackingOff { until: Millis },
-    Stopping { pid: i32, kill_at: Millis },
+    BackingOff {
+        until: Millis,
+    },
+    Stopping {
+        pid: i32,
+        kill_at: Millis,
+    },
     Stopped,
 }
 
@@ -144,7 +168,8 @@ impl Supervisor {
         match self.parts.get_mut(&part.name) {
             None => {
                 actions.push(Action::Start(part.name.clone()));
-                let state = PartState { phase: Phase::Starting, wanted: true, failures: 0, restarts: 0, last_exit: None, part };
+                let state =
+                    PartState { phase: Phase::Starting, wanted: true, failures: 0, restarts: 0, last_exit: None, part };
                 self.parts.insert(state.part.name.clone(), state);
             }
             Some(state) => {
@@ -193,7 +218,11 @@ impl Supervisor {
                     state.start(actions);
                 }
             }
-            Phase::Running { .. } | Phase::Stopping { .. } | Phase::Starting | Phase::BackingOff { .. } | Phase::Stopped => {}
+            Phase::Running { .. }
+            | Phase::Stopping { .. }
+            | Phase::Starting
+            | Phase::BackingOff { .. }
+            | Phase::Stopped => {}
         }
     }
 
@@ -229,7 +258,11 @@ impl Supervisor {
                     actions.push(Action::Tell { name: state.part.name.clone(), pid, what: Told::Kill });
                     state.phase = Phase::Stopping { pid, kill_at: now + 1_000 };
                 }
-                Phase::BackingOff { .. } | Phase::Stopping { .. } | Phase::Starting | Phase::Running { .. } | Phase::Stopped => {}
+                Phase::BackingOff { .. }
+                | Phase::Stopping { .. }
+                | Phase::Starting
+                | Phase::Running { .. }
+                | Phase::Stopped => {}
             }
         }
     }

@@ -50,9 +50,13 @@ fn a_part_that_ran_well_starts_again_soon() {
 #[test]
 fn the_end_comes_class_by_class_and_the_database_is_last() {
     let mut s = Supervisor::default();
-    for (name, class, pid) in
-        [("pg", Class::Database, 1), ("serve", Class::Serve, 2), ("gw", Class::Gateway, 3), ("w1", Class::Worker, 4), ("w2", Class::Worker, 5)]
-    {
+    for (name, class, pid) in [
+        ("pg", Class::Database, 1),
+        ("serve", Class::Serve, 2),
+        ("gw", Class::Gateway, 3),
+        ("w1", Class::Worker, 4),
+        ("w2", Class::Worker, 5),
+    ] {
         running(&mut s, name, class, pid);
     }
     let stop = |name: &str, pid| Action::Tell { name: name.to_owned(), pid, what: Told::Stop };

@@ -54,10 +54,16 @@ pub fn find(settings: &Settings) -> Result<Postgres, Error> {
 fn bin_dir(settings: &Settings) -> Result<PathBuf, Error> {
     let complete = |dir: &PathBuf| dir.join("postgres").is_file() && dir.join("initdb").is_file();
     if let Some(dir) = &settings.up.postgres_bin_dir {
-        return Some(dir.clone()).filter(complete).ok_or_else(|| Error::NoPostgres { searched: dir.display().to_string() });
+        return Some(dir.clone())
+            .filter(complete)
+            .ok_or_else(|| Error::NoPostgres { searched: dir.display().to_string() });
     }
-    let mut searched: Vec<PathBuf> = std::env::var_os("PATH").map(|p| std::env::split_paths(&p).collect()).unwrap_or_default();
-    for (base, below) in [(PathBuf::from("/usr/lib/postgresql"), "bin"), (super::find::tools_dir().join("postgres/usr/lib/postgresql"), "bin")] {
+    let mut searched: Vec<PathBuf> =
+        std::env::var_os("PATH").map(|p| std::env::split_paths(&p).collect()).unwrap_or_default();
+    for (base, below) in [
+        (PathBuf::from("/usr/lib/postgresql"), "bin"),
+        (super::find::tools_dir().join("postgres/usr/lib/postgresql"), "bin"),
+    ] {
         let mut versions: Vec<PathBuf> =
             std::fs::read_dir(base).map(|d| d.flatten().map(|e| e.path().join(below)).collect()).unwrap_or_default();
         versions.sort();
@@ -77,7 +83,10 @@ fn unprivileged() -> Result<User, Error> {
         Some(User { name: name.to_owned(), uid: fields.next()?.parse().ok()?, gid: fields.next()?.parse().ok()? })
     };
     entry("postgres").or_else(|| entry("nobody")).ok_or_else(|| {
-        Error::MissingPart("Postgres does not run as root, and the machine has neither a user `postgres` nor `nobody`; add one".to_owned())
+        Error::MissingPart(
+            "Postgres does not run as root, and the machine has neither a user `postgres` nor `nobody`; add one"
+                .to_owned(),
+        )
     })
 }
 
@@ -104,11 +113,18 @@ impl Postgres {
             chown(&pwfile, Some(user.uid), Some(user.gid)).map_err(|e| self.unusable(&e.to_string()))?;
         }
         let mut args: Vec<OsString> = vec!["-D".into(), fresh.clone().into(), "--pwfile".into(), pwfile.clone().into()];
-        args.extend(["-U", NAME, "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-instructions"].map(OsString::from));
+        args.extend(
+            ["-U", NAME, "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-instructions"]
+                .map(OsString::from),
+        );
         let made = self.run("initdb", args, "").await;
         let _ = std::fs::remove_file(&pwfile);
         made?;
-        let args = ["--single", "-D"].map(OsString::from).into_iter().chain([fresh.clone().into(), "postgres".into()]).collect();
+        let args = ["--single", "-D"]
+            .map(OsString::from)
+            .into_iter()
+            .chain([fresh.clone().into(), "postgres".into()])
+            .collect();
         self.run("postgres", args, &format!("CREATE DATABASE {NAME};\n")).await?;
         std::fs::rename(&fresh, &self.data).map_err(|e| self.unusable(&e.to_string()))
     }
@@ -148,7 +164,9 @@ impl Postgres {
                     user.name
                 ),
             }),
-            Err(e) => Err(Error::MissingPart(format!("the program setpriv (package util-linux) is needed to start Postgres from root: {e}"))),
+            Err(e) => Err(Error::MissingPart(format!(
+                "the program setpriv (package util-linux) is needed to start Postgres from root: {e}"
+            ))),
         }
     }
 
@@ -163,7 +181,15 @@ impl Postgres {
         let mut command = match &self.user {
             Some(user) => {
                 let mut command = tokio::process::Command::new("setpriv");
-                command.args(["--reuid", &user.uid.to_string(), "--regid", &user.gid.to_string(), "--clear-groups", "--pdeathsig", "KILL"]);
+                command.args([
+                    "--reuid",
+                    &user.uid.to_string(),
+                    "--regid",
+                    &user.gid.to_string(),
+                    "--clear-groups",
+                    "--pdeathsig",
+                    "KILL",
+                ]);
                 command.arg(self.bin.join(program));
                 command
             }
@@ -186,7 +212,8 @@ impl Postgres {
 
     /// How the server is run.
     pub fn launch(&self) -> Launch {
-        let mut args: Vec<OsString> = vec!["-D".into(), self.data.clone().into(), "-k".into(), self.sockets.clone().into()];
+        let mut args: Vec<OsString> =
+            vec!["-D".into(), self.data.clone().into(), "-k".into(), self.sockets.clone().into()];
         for setting in [
             "listen_addresses=",
             "unix_socket_permissions=0700",
@@ -210,9 +237,14 @@ impl Postgres {
         let mut env = vec![("LC_ALL".to_owned(), "C".to_owned())];
         let unpacked = super::find::tools_dir().join("postgres/usr/lib");
         if self.bin.starts_with(&unpacked) {
-            let below = std::fs::read_dir(&unpacked).map(|d| d.flatten().map(|e| e.path()).collect()).unwrap_or_else(|_| Vec::new());
+            let below = std::fs::read_dir(&unpacked)
+                .map(|d| d.flatten().map(|e| e.path()).collect())
+                .unwrap_or_else(|_| Vec::new());
             let dirs = below.into_iter().filter(|p| p.to_string_lossy().ends_with("-linux-gnu")).chain([unpacked]);
-            env.push(("LD_LIBRARY_PATH".to_owned(), dirs.map(|p| p.display().to_string()).collect::<Vec<_>>().join(":")));
+            env.push((
+                "LD_LIBRARY_PATH".to_owned(),
+                dirs.map(|p| p.display().to_string()).collect::<Vec<_>>().join(":"),
+            ));
         }
         env
     }
@@ -221,7 +253,8 @@ impl Postgres {
     pub fn ready(&self, pid: i32) -> bool {
         let text = std::fs::read_to_string(self.data.join("postmaster.pid")).unwrap_or_default();
         let mut lines = text.lines();
-        lines.next().and_then(|l| l.trim().parse::<i32>().ok()) == Some(pid) && lines.nth(6).is_some_and(|l| l.trim() == "ready")
+        lines.next().and_then(|l| l.trim().parse::<i32>().ok()) == Some(pid)
+            && lines.nth(6).is_some_and(|l| l.trim() == "ready")
     }
 
     /// The URL for `serve`. A secret.

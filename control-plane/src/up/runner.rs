@@ -95,8 +95,15 @@ pub fn start(logs: PathBuf, notes: mpsc::Sender<String>) -> Handle {
     let (commands, mut inbox) = mpsc::channel(QUEUE);
     let (exits, mut gone) = mpsc::channel(QUEUE);
     let (overview, seen) = watch::channel(Overview::default());
-    let mut runner =
-        Runner { supervisor: Supervisor::default(), launches: BTreeMap::new(), logs, started: Instant::now(), exits, overview, notes };
+    let mut runner = Runner {
+        supervisor: Supervisor::default(),
+        launches: BTreeMap::new(),
+        logs,
+        started: Instant::now(),
+        exits,
+        overview,
+        notes,
+    };
     tokio::spawn(async move {
         let mut rotation = tokio::time::interval(ROTATE_EVERY);
         loop {
@@ -175,7 +182,10 @@ impl Runner {
             Action::CrashLoop { name, failures } => {
                 let lines = process::last_lines(&self.logs, &name);
                 let log = process::log_file(&self.logs, &name);
-                self.say(format!("{name} failed {failures} times in a row (TG-1530); it is tried again every 5 s. {}\n{lines}", log.display()));
+                self.say(format!(
+                    "{name} failed {failures} times in a row (TG-1530); it is tried again every 5 s. {}\n{lines}",
+                    log.display()
+                ));
                 None
             }
         }
@@ -216,7 +226,8 @@ impl Runner {
             failures: s.failures,
             last_exit: s.last_exit,
         };
-        let next = Overview { parts: self.supervisor.parts().map(view).collect(), finished: self.supervisor.finished() };
+        let next =
+            Overview { parts: self.supervisor.parts().map(view).collect(), finished: self.supervisor.finished() };
         self.overview.send_if_modified(|current| {
             let changed = *current != next;
             *current = next;

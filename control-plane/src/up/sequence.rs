@@ -32,7 +32,12 @@ const GIVE_UP_AFTER: u32 = 4;
 ///
 /// # Errors
 /// The first part that is missing or does not become ready.
-pub async fn start(settings: &Settings, runner: &Handle, workers: &Workers, documents: Vec<PathBuf>) -> Result<(), Error> {
+pub async fn start(
+    settings: &Settings,
+    runner: &Handle,
+    workers: &Workers,
+    documents: Vec<PathBuf>,
+) -> Result<(), Error> {
     let url_file = database(settings, runner).await?;
     control_plane(settings, runner, &url_file).await?;
     let connect = ConnectArgs {

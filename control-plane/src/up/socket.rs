@@ -83,6 +83,7 @@ async fn put(State(shared): State<Shared>, body: Result<Json<WorkerSet>, JsonRej
 
 async fn parts(State(shared): State<Shared>) -> Json<Value> {
     let overview = shared.runner.overview.borrow().clone();
-    let part = |p: &super::runner::View| json!({"name": p.name, "pid": p.pid, "state": p.state, "restarts": p.restarts});
+    let part =
+        |p: &super::runner::View| json!({"name": p.name, "pid": p.pid, "state": p.state, "restarts": p.restarts});
     Json(overview.parts.iter().map(part).collect())
 }

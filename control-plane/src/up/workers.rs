@@ -87,7 +87,9 @@ impl Workers {
     pub fn missing(&self) -> Option<&'static str> {
         match (&self.program, &self.library) {
             (None, _) => Some("tidegate-worker was not found; build it, or name it with --worker-bin"),
-            (Some(_), None) => Some("libonnxruntime.so was not found; run `make tools`, or name it with --onnxruntime-lib"),
+            (Some(_), None) => {
+                Some("libonnxruntime.so was not found; run `make tools`, or name it with --onnxruntime-lib")
+            }
             (Some(_), Some(_)) => None,
         }
     }
@@ -122,7 +124,8 @@ impl Workers {
         for (name, worker) in wanted {
             let file = self.token_file(&name);
             if let Some(Token(token)) = &worker.token {
-                write_private(&file, token.trim()).map_err(|e| format!("the token of {name} could not be kept: {e}"))?;
+                write_private(&file, token.trim())
+                    .map_err(|e| format!("the token of {name} could not be kept: {e}"))?;
             }
             let has_token = file.is_file();
             known.insert(name.clone(), Known { node_id: worker.node_id.clone(), pool: worker.pool.clone(), has_token });
@@ -198,16 +201,22 @@ fn check(worker: &Wanted) -> Result<(), String> {
         let allowed = |c: char| c.is_ascii_alphanumeric() || c == '-' || more.contains(c);
         text.len() <= 200 && text.starts_with(|c: char| c.is_ascii_alphanumeric()) && text.chars().all(allowed)
     };
-    for (what, text, more) in [("name", &worker.name, "."), ("nodeId", &worker.node_id, "._"), ("pool", &worker.pool, "./")] {
+    for (what, text, more) in
+        [("name", &worker.name, "."), ("nodeId", &worker.node_id, "._"), ("pool", &worker.pool, "./")]
+    {
         if !plain(text, more) {
-            return Err(format!("{what} {text:?} is empty, too long or has characters other than letters, digits, '-' and {more:?}"));
+            return Err(format!(
+                "{what} {text:?} is empty, too long or has characters other than letters, digits, '-' and {more:?}"
+            ));
         }
     }
     if ["postgres", "serve", "gateway"].contains(&worker.name.as_str()) {
         return Err(format!("{} is the name of a part of `up`", worker.name));
     }
     match &worker.token {
-        Some(Token(token)) if token.len() > 512 || token.chars().any(char::is_control) => Err(format!("the token of {} is no token", worker.name)),
+        Some(Token(token)) if token.len() > 512 || token.chars().any(char::is_control) => {
+            Err(format!("the token of {} is no token", worker.name))
+        }
         Some(_) | None => Ok(()),
     }
 }

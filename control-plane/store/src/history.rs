@@ -10,7 +10,7 @@ use crate::{
     objects::{Desired, bad, check, put, remove},
     reads::{MAX_PAGE, newest, snapshot},
     rows::{self, ObjectRow, RevisionRow, object_columns, text},
-    store::PgStore,
+    store::{Ask, By, PgStore},
     transaction::WriteTx,
 };
 
@@ -21,8 +21,7 @@ impl PgStore {
     pub(crate) async fn history_page(
         &self,
         key: Option<&ObjectKey>,
-        limit: u32,
-        after: Option<&str>,
+        Ask { limit, after }: Ask<'_>,
     ) -> Result<Page<Revision>, Fail> {
         let limit = limit.clamp(1, MAX_PAGE);
         let (revision, kind, namespace, name) = after.map_or(Ok((i64::MAX, "", "", "")), token)?;
@@ -49,9 +48,10 @@ impl PgStore {
         let mut items: Vec<Revision> = rows.into_iter().map(|r| r.0).collect();
         let more = items.len() > limit as usize;
         items.truncate(limit as usize);
-        let next = items.last().filter(|_| more).map(|r| {
-            format!("{}/{}/{}/{}", r.revision, r.key.kind.name(), r.key.object.namespace, r.key.object.name)
-        });
+        let next = items
+            .last()
+            .filter(|_| more)
+            .map(|r| format!("{}/{}/{}/{}", r.revision, r.key.kind.name(), r.key.object.namespace, r.key.object.name));
         Ok(Page { items, next, revision: newest })
     }
 
@@ -59,8 +59,7 @@ impl PgStore {
         &self,
         revision: i64,
         key: Option<&ObjectKey>,
-        author: &Author,
-        dry_run: bool,
+        By { author, dry_run }: By<'_>,
     ) -> Result<Vec<(StoredObject, Outcome)>, Fail> {
         let mut tx = WriteTx::begin(&self.pool, author).await?;
         if revision < 1 || revision > tx.current() {

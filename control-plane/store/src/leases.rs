@@ -6,7 +6,7 @@ use tidegate_policy::ports::{FleetStore, LeaseOutcome, StoreError, WorkerLease};
 use crate::{error::Fail, rows::LeaseRow, store::PgStore, transaction::announce};
 
 /// When `expire` was not called for this long, every lease gets its whole term again. Call it at least once a second.
-pub const KEEPER_GAP_MS: i64 = 4_000;
+pub const KEEPER_GAP_MS: i64 = 2_500;
 
 /// Longest term of a lease.
 const MAX_TTL_MS: u64 = 3_600_000;
@@ -87,7 +87,10 @@ impl PgStore {
             )
             .execute(&mut *tx)
             .await?;
-            tracing::debug!(leases = renewed.rows_affected(), "leases were not looked after; they get their term again");
+            tracing::debug!(
+                leases = renewed.rows_affected(),
+                "leases were not looked after; they get their term again"
+            );
             0
         } else {
             let ended = sqlx::query("DELETE FROM worker_leases WHERE expires_at <= clock_timestamp()");

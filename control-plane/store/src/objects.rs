@@ -7,7 +7,7 @@ use uuid::Uuid;
 use crate::{
     error::Fail,
     rows::{ObjectRow, object_columns, source_name, text},
-    store::PgStore,
+    store::{By, PgStore},
     transaction::WriteTx,
 };
 
@@ -26,8 +26,7 @@ impl PgStore {
     pub(crate) async fn write_batch(
         &self,
         batch: &[Write],
-        author: &Author,
-        dry_run: bool,
+        By { author, dry_run }: By<'_>,
     ) -> Result<Vec<(StoredObject, Outcome)>, Fail> {
         let mut order: Vec<usize> = (0..batch.len()).collect();
         order.sort_by(|a, b| batch[*a].key.cmp(&batch[*b].key));
@@ -43,12 +42,8 @@ impl PgStore {
             let write = &batch[i];
             let current = lock(&mut tx, &write.key).await?;
             check(&write.key, current.as_ref(), author.source, write.expected_revision)?;
-            let desired = Desired {
-                key: &write.key,
-                labels: &write.labels,
-                annotations: &write.annotations,
-                spec: &write.spec,
-            };
+            let desired =
+                Desired { key: &write.key, labels: &write.labels, annotations: &write.annotations, spec: &write.spec };
             results[i] = Some(put(&mut tx, desired, current, author.source).await?);
         }
         tx.finish(dry_run).await?;
@@ -59,8 +54,7 @@ impl PgStore {
         &self,
         key: &ObjectKey,
         expected: Option<i64>,
-        author: &Author,
-        dry_run: bool,
+        By { author, dry_run }: By<'_>,
     ) -> Result<StoredObject, Fail> {
         let mut tx = WriteTx::begin(&self.pool, author).await?;
         let Some(current) = lock(&mut tx, key).await? else {

@@ -31,6 +31,9 @@ impl Options {
     /// # Errors
     /// [`ConnectError::Url`] when it does not parse; the text never holds the URL, which may carry a password.
     pub fn from_url(url: &str) -> Result<Self, ConnectError> {
+        if !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
+            return Err(ConnectError::Url);
+        }
         Ok(Self::new(PgConnectOptions::from_str(url).map_err(|_| ConnectError::Url)?))
     }
 

@@ -10,7 +10,7 @@ use crate::{
     error::Fail,
     objects::bad,
     rows::{AdminTokenRow, ApiKeyRow, LeaseRow, NodeTokenRow, ObjectRow, object_columns, text},
-    store::PgStore,
+    store::{Ask, PgStore},
 };
 
 /// Longest page.
@@ -41,8 +41,7 @@ impl PgStore {
         &self,
         kind: Kind,
         namespace: Option<&str>,
-        limit: u32,
-        after: Option<&str>,
+        Ask { limit, after }: Ask<'_>,
     ) -> Result<Page<StoredObject>, Fail> {
         const SQL: &str = concat!(
             "SELECT ",
@@ -72,16 +71,12 @@ impl PgStore {
         let mut items: Vec<StoredObject> = rows.into_iter().map(|r| r.0).collect();
         let more = items.len() > limit as usize;
         items.truncate(limit as usize);
-        let next = items
-            .last()
-            .filter(|_| more)
-            .map(|o| format!("{}/{}", o.key.object.namespace, o.key.object.name));
+        let next = items.last().filter(|_| more).map(|o| format!("{}/{}", o.key.object.namespace, o.key.object.name));
         Ok(Page { items, next, revision })
     }
 
     pub(crate) async fn everything(&self) -> Result<Everything, Fail> {
-        const OBJECTS: &str =
-            concat!("SELECT ", object_columns!(), " FROM objects ORDER BY kind, namespace, name");
+        const OBJECTS: &str = concat!("SELECT ", object_columns!(), " FROM objects ORDER BY kind, namespace, name");
         let mut tx = snapshot(&self.pool).await?;
         let objects: Vec<ObjectRow> = sqlx::query_as(OBJECTS).fetch_all(&mut *tx).await?;
         let fleet: Vec<LeaseRow> =

@@ -4,7 +4,9 @@ use serde_json::Value;
 use sqlx::{FromRow, Row, postgres::PgRow};
 use tidegate_policy::{
     kinds::Kind,
-    ports::{AdminToken, ApiKey, NodeIdentity, NodeToken, ObjectKey, Outcome, Revision, Source, StoredObject, WorkerLease},
+    ports::{
+        AdminToken, ApiKey, NodeIdentity, NodeToken, ObjectKey, Outcome, Revision, Source, StoredObject, WorkerLease,
+    },
     snapshot::ObjectRef,
 };
 

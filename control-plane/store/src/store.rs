@@ -72,12 +72,26 @@ impl PgStore {
     }
 }
 
+/// Who writes, and whether it stays.
+#[derive(Clone, Copy)]
+pub(crate) struct By<'a> {
+    pub author: &'a Author,
+    pub dry_run: bool,
+}
+
+/// Which page.
+#[derive(Clone, Copy)]
+pub(crate) struct Ask<'a> {
+    pub limit: u32,
+    pub after: Option<&'a str>,
+}
+
 type Written = Vec<(StoredObject, Outcome)>;
 
 #[async_trait::async_trait]
 impl ObjectStore for PgStore {
     async fn write(&self, batch: Vec<Write>, author: &Author, dry_run: bool) -> Result<Written, StoreError> {
-        self.run("write", || self.write_batch(&batch, author, dry_run)).await
+        self.run("write", || self.write_batch(&batch, By { author, dry_run })).await
     }
 
     async fn get(&self, key: &ObjectKey) -> Result<StoredObject, StoreError> {
@@ -91,7 +105,7 @@ impl ObjectStore for PgStore {
         limit: u32,
         after: Option<&str>,
     ) -> Result<Page<StoredObject>, StoreError> {
-        self.run("list", || self.list_page(kind, namespace, limit, after)).await
+        self.run("list", || self.list_page(kind, namespace, Ask { limit, after })).await
     }
 
     async fn delete(
@@ -101,7 +115,7 @@ impl ObjectStore for PgStore {
         author: &Author,
         dry_run: bool,
     ) -> Result<StoredObject, StoreError> {
-        self.run("delete", || self.delete_one(key, expected_revision, author, dry_run)).await
+        self.run("delete", || self.delete_one(key, expected_revision, By { author, dry_run })).await
     }
 
     async fn history(
@@ -110,7 +124,7 @@ impl ObjectStore for PgStore {
         limit: u32,
         after: Option<&str>,
     ) -> Result<Page<Revision>, StoreError> {
-        self.run("history", || self.history_page(key, limit, after)).await
+        self.run("history", || self.history_page(key, Ask { limit, after })).await
     }
 
     async fn rollback(
@@ -120,7 +134,7 @@ impl ObjectStore for PgStore {
         author: &Author,
         dry_run: bool,
     ) -> Result<Written, StoreError> {
-        self.run("rollback", || self.roll_back(revision, key, author, dry_run)).await
+        self.run("rollback", || self.roll_back(revision, key, By { author, dry_run })).await
     }
 
     async fn adopt(&self, key: &ObjectKey, author: &Author) -> Result<StoredObject, StoreError> {

@@ -1,1 +1,7 @@
-//! The program `tidegate` as a user runs it.
+//! The program `tidegate` as a user runs it: real processes, a real Postgres, real signals.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod check_config;
+mod examples;
+mod refusals;
+mod scene;
+mod supervisor;

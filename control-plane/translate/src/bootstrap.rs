@@ -64,9 +64,6 @@ pub fn bootstrap(params: &BootstrapParams) -> String {
         },
         "static_resources": {"clusters": [control_plane(params)], "secrets": [token(params)]},
         "overload_manager": overload(params),
-        "layered_runtime": {"layers": [{"name": "static", "static_layer": {
-            "re2.max_program_size.error_level": 100_000,
-        }}]},
     });
     format!("{value:#}\n")
 }

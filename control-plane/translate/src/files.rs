@@ -1,12 +1,16 @@
-//! The same resources for an Envoy that has no control plane: each `ads` source becomes a file. Tests run real Envoy this way.
-//! It changes where Envoy looks, never what it finds.
+//! The same resources for an Envoy that has no control plane: each `ads` source becomes a file, and endpoints move into their
+//! cluster (an inotify instance per cluster would be too many). It changes where Envoy looks, never what it finds.
 use std::path::Path;
 
 use envoy_types::pb::{
     envoy::{
         config::{
-            cluster::v3::Cluster,
+            cluster::v3::{
+                Cluster,
+                cluster::{ClusterDiscoveryType, DiscoveryType},
+            },
             core::v3::{ApiVersion, ConfigSource, PathConfigSource, config_source::ConfigSourceSpecifier},
+            endpoint::v3::ClusterLoadAssignment,
             listener::v3::{Listener, filter},
         },
         extensions::filters::network::http_connection_manager::v3::{
@@ -31,12 +35,12 @@ use crate::{
 /// When a resource does not decode as its type.
 pub fn files(set: &ResourceSet, dir: &Path) -> Result<Vec<(String, Vec<u8>)>, DecodeError> {
     let mut files = Vec::new();
-    for url in [ENDPOINT, EXTENSION, ROUTE] {
+    for url in [EXTENSION, ROUTE] {
         for (name, resource) in set.of_type(url).into_iter().flatten() {
             files.push((file_of(name), response(vec![any(url, resource.body.to_vec())])));
         }
     }
-    let clusters = set.of_type(CLUSTER).into_iter().flatten().map(|(_, r)| cluster(r, dir));
+    let clusters = set.of_type(CLUSTER).into_iter().flatten().map(|(_, r)| cluster(r, set));
     files.push(("cds.pb".to_owned(), response(clusters.collect::<Result<_, _>>()?)));
     let listeners = set.of_type(LISTENER).into_iter().flatten().map(|(_, r)| listener(r, dir));
     files.push(("lds.pb".to_owned(), response(listeners.collect::<Result<_, _>>()?)));
@@ -76,10 +80,13 @@ fn response(resources: Vec<Any>) -> Vec<u8> {
     DiscoveryResponse { version_info: "file".to_owned(), resources, ..Default::default() }.encode_to_vec()
 }
 
-fn cluster(resource: &Resource, dir: &Path) -> Result<Any, DecodeError> {
+fn cluster(resource: &Resource, set: &ResourceSet) -> Result<Any, DecodeError> {
     let mut cluster = Cluster::decode(resource.body.clone())?;
-    if let Some(eds) = &mut cluster.eds_cluster_config {
-        eds.eds_config = from_file(dir, &cluster.name);
+    if cluster.eds_cluster_config.take().is_some() {
+        let endpoints = set.of_type(ENDPOINT).and_then(|all| all.get(&cluster.name));
+        let endpoints = endpoints.map_or_else(|| Ok(ClusterLoadAssignment::default()), |e| ClusterLoadAssignment::decode(e.body.clone()))?;
+        cluster.load_assignment = Some(ClusterLoadAssignment { cluster_name: cluster.name.clone(), ..endpoints });
+        cluster.cluster_discovery_type = Some(ClusterDiscoveryType::Type(DiscoveryType::Static.into()));
     }
     Ok(any(CLUSTER, cluster.encode_to_vec()))
 }

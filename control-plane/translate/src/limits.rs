@@ -1,21 +1,20 @@
-//! Which limits the gateway enforces, and how a route names them. A limit that Envoy cannot express exactly is left to the
+//! Which limits the gateway enforces, and how a request is described to Envoy's limiter. A limit that Envoy cannot express exactly is left to the
 //! workers and never approximated.
 use envoy_types::pb::envoy::config::route::v3::{
-    HeaderMatcher, RateLimit,
-    header_matcher::HeaderMatchSpecifier,
+    RateLimit,
     rate_limit::{
         Action,
-        action::{ActionSpecifier, GenericKey, HeaderValueMatch, RequestHeaders},
+        action::{ActionSpecifier, HeaderValueMatch, RequestHeaders},
     },
 };
-use envoy_types::pb::envoy::r#type::matcher::v3::{StringMatcher, string_matcher::MatchPattern};
 use tidegate_limiter::matching::Condition;
 use tidegate_policy::snapshot::{Counter, Limit, Snapshot, Target};
 use tidegate_proto::contract::HEADER_TENANT;
 
 use crate::{
     any::truth,
-    table::{self, path_of},
+    filters::model,
+    table,
 };
 
 /// Descriptor entry that names the limit.
@@ -49,64 +48,59 @@ pub fn gateway_cover(limit: &Limit) -> GatewayCover {
     GatewayCover::GatewayAndWorkers
 }
 
-/// Whether every gateway process enforces the request rate of this limit, besides the workers. A gateway leaves to the workers
-/// those requests whose counted header is empty, is repeated or holds a comma or invalid UTF-8.
+/// Whether every gateway process enforces the request rate of this limit, besides the workers.
 pub fn gateway_enforces(limit: &Limit) -> bool {
     gateway_cover(limit) == GatewayCover::GatewayAndWorkers
 }
 
-/// The limits that routes of this target name: those that hold for every worker that may answer.
-pub(crate) fn of_target<'a>(snapshot: &'a Snapshot, target: &'a Target) -> impl Iterator<Item = &'a Limit> {
-    target.limits.iter().filter_map(|id| snapshot.limits.get(id)).filter(move |limit| {
-        gateway_enforces(limit)
-            && snapshot.pools.values().filter(|p| p.model == target.model).all(|p| p.limits.contains(&limit.id))
-    })
+/// A limit that the gateway enforces, with the models that it is about.
+#[derive(Debug)]
+pub(crate) struct Held<'a> {
+    pub limit: &'a Limit,
+    /// Sorted.
+    pub models: Vec<&'a str>,
 }
 
-/// What the routes of a target carry: for each limit, how a request is described to the limiter.
-pub(crate) fn rate_limits(snapshot: &Snapshot, target: &Target) -> Vec<RateLimit> {
-    of_target(snapshot, target).filter_map(rate_limit).collect()
+/// Every limit that the gateway enforces on some model, by id. A limit on a pool counts only for a model whose every pool has it:
+/// the gateway does not know which pool will answer.
+pub(crate) fn held(snapshot: &Snapshot) -> Vec<Held<'_>> {
+    let everywhere = |target: &Target, limit: &Limit| {
+        snapshot.pools.values().filter(|p| p.model == target.model).all(|p| p.limits.contains(&limit.id))
+    };
+    let models_of = |limit: &Limit| -> Vec<&str> {
+        let targets = snapshot.targets.iter().filter(|t| t.limits.contains(&limit.id) && everywhere(t, limit));
+        let mut models: Vec<_> = targets.map(|t| t.model_id.as_str()).collect();
+        models.sort_unstable();
+        models
+    };
+    let enforced = snapshot.limits.values().filter(|limit| gateway_enforces(limit));
+    enforced.map(|limit| Held { limit, models: models_of(limit) }).filter(|h| !h.models.is_empty()).collect()
 }
 
-fn rate_limit(limit: &Limit) -> Option<RateLimit> {
-    let mut headers = table::header_matchers(&limit.conditions)?;
-    headers.extend(limit.counters.iter().filter_map(one_plain_value));
-    let name = if headers.is_empty() {
-        ActionSpecifier::GenericKey(GenericKey {
+/// How a request is described to the limiter: the limit's name if the request is for this model and the limit is about it, then
+/// the counted values. One description per model; all lead to the same bucket.
+pub(crate) fn describe(held: &Held<'_>) -> Vec<RateLimit> {
+    let Some(conditions) = table::header_matchers(&held.limit.conditions) else { return Vec::new() };
+    let one = |model_id: &&str| {
+        let mut headers = vec![model::matcher(Some(model_id))];
+        headers.extend(conditions.iter().cloned());
+        let name = ActionSpecifier::HeaderValueMatch(HeaderValueMatch {
             descriptor_key: KEY.to_owned(),
-            descriptor_value: limit.id.clone(),
-            ..Default::default()
-        })
-    } else {
-        ActionSpecifier::HeaderValueMatch(HeaderValueMatch {
-            descriptor_key: KEY.to_owned(),
-            descriptor_value: limit.id.clone(),
+            descriptor_value: held.limit.id.clone(),
             expect_match: truth(),
             headers,
             ..Default::default()
-        })
+        });
+        let actions = std::iter::once(name).chain(held.limit.counters.iter().map(counted));
+        RateLimit { actions: actions.map(|a| Action { action_specifier: Some(a) }).collect(), ..Default::default() }
     };
-    let counters = limit.counters.iter().map(|counter| {
-        ActionSpecifier::RequestHeaders(RequestHeaders {
-            header_name: header_of(counter).to_owned(),
-            descriptor_key: counter_key(counter),
-            ..Default::default()
-        })
-    });
-    let actions = std::iter::once(name).chain(counters);
-    Some(RateLimit {
-        actions: actions.map(|a| Action { action_specifier: Some(a) }).collect(),
-        ..Default::default()
-    })
+    held.models.iter().map(one).collect()
 }
 
-/// Envoy counts by the first value of a repeated header, a worker by all of them joined: count only where both are one.
-fn one_plain_value(counter: &Counter) -> Option<HeaderMatcher> {
-    let Counter::Header(name) = counter else { return None };
-    let plain = StringMatcher { match_pattern: Some(MatchPattern::SafeRegex(table::regex("[^,]+"))), ..Default::default() };
-    Some(HeaderMatcher {
-        name: name.clone(),
-        header_match_specifier: Some(HeaderMatchSpecifier::StringMatch(plain)),
+fn counted(counter: &Counter) -> ActionSpecifier {
+    ActionSpecifier::RequestHeaders(RequestHeaders {
+        header_name: header_of(counter).to_owned(),
+        descriptor_key: counter_key(counter),
         ..Default::default()
     })
 }
@@ -124,13 +118,4 @@ pub(crate) fn counter_key(counter: &Counter) -> String {
         Counter::Tenant => "tenant".to_owned(),
         Counter::Header(name) => format!("header/{name}"),
     }
-}
-
-/// Every limit that some route names, by id, once.
-pub(crate) fn all(snapshot: &Snapshot) -> Vec<&Limit> {
-    let mut all: Vec<_> = snapshot.targets.iter().flat_map(|t| of_target(snapshot, t)).collect();
-    all.sort_by(|a, b| a.id.cmp(&b.id));
-    all.dedup_by(|a, b| a.id == b.id);
-    debug_assert!(all.iter().all(|l| path_of(&l.owner).len() < l.id.len()));
-    all
 }

@@ -2,19 +2,22 @@
 use envoy_types::pb::envoy::{
     config::{
         accesslog::v3::{
-            AccessLogFilter, AndFilter, ComparisonFilter, ResponseFlagFilter, StatusCodeFilter, access_log_filter::FilterSpecifier,
-            comparison_filter::Op,
+            AccessLogFilter, ComparisonFilter, ExtensionFilter, ResponseFlagFilter, StatusCodeFilter,
+            access_log_filter::FilterSpecifier, comparison_filter::Op, extension_filter::ConfigType as ExtensionConfigType,
         },
         core::v3::{
             DataSource, HeaderValueOption, RuntimeUInt32, SubstitutionFormatString, data_source::Specifier,
             substitution_format_string::Format,
         },
     },
-    extensions::filters::network::http_connection_manager::v3::{LocalReplyConfig, ResponseMapper},
+    extensions::{
+        access_loggers::filters::cel::v3::ExpressionFilter,
+        filters::network::http_connection_manager::v3::{LocalReplyConfig, ResponseMapper},
+    },
 };
 
 use crate::{
-    any::{set_header, u32v},
+    any::{pack, set_header, u32v},
     errors::{self, ClientError},
 };
 
@@ -22,7 +25,7 @@ use crate::{
 pub(crate) fn config() -> LocalReplyConfig {
     LocalReplyConfig {
         mappers: vec![
-            by_flag(&["RL"], &errors::LIMITED, Vec::new()),
+            untouched(),
             by_flag(&["UO"], &errors::BUSY, vec![set_header("retry-after", "1")]),
             by_flag(&["UH", "NC"], &errors::NO_WORKER, Vec::new()),
             by_flag(&["UF", "UC", "LR", "UR", "URX", "UPE"], &errors::WORKER_LOST, Vec::new()),
@@ -30,11 +33,10 @@ pub(crate) fn config() -> LocalReplyConfig {
             by_flag(&["SI"], &errors::CLIENT_TIMED_OUT, Vec::new()),
             by_flag(&["OM", "DO"], &errors::OVERLOADED, Vec::new()),
             by_flag(&["NR"], &errors::NO_SUCH_PATH, Vec::new()),
-            by_flag_and_status("DPE", 431, &errors::HEADERS_TOO_LARGE),
-            by_flag_and_status("DPE", 413, &errors::TOO_LARGE),
-            by_flag(&["DPE"], &errors::BAD_REQUEST, Vec::new()),
+            by_status(400, &errors::BAD_REQUEST),
             by_status(401, &errors::BAD_KEY),
             by_status(413, &errors::TOO_LARGE),
+            by_status(429, &errors::LIMITED),
             by_status(431, &errors::HEADERS_TOO_LARGE),
             by_status(408, &errors::CLIENT_TIMED_OUT),
             by_status(500, &errors::NOT_CONFIGURED),
@@ -65,9 +67,13 @@ fn by_status(status: u32, error: &ClientError) -> ResponseMapper {
     mapper(status_filter(status), error, Vec::new())
 }
 
-fn by_flag_and_status(flag: &str, status: u32, error: &ClientError) -> ResponseMapper {
-    let both = AndFilter { filters: vec![flag_filter(&[flag]), status_filter(status)] };
-    mapper(filter(FilterSpecifier::AndFilter(both)), error, Vec::new())
+/// Answers that a route spells out are right as they are.
+fn untouched() -> ResponseMapper {
+    let expression = "response.code_details == 'direct_response'".to_owned();
+    let expression = ExpressionFilter { expression, ..Default::default() };
+    let config = Some(ExtensionConfigType::TypedConfig(pack(&expression)));
+    let cel = ExtensionFilter { name: "envoy.access_loggers.extension_filters.cel".to_owned(), config_type: config };
+    ResponseMapper { filter: Some(filter(FilterSpecifier::ExtensionFilter(cel))), ..Default::default() }
 }
 
 fn mapper(filter: AccessLogFilter, error: &ClientError, headers_to_add: Vec<HeaderValueOption>) -> ResponseMapper {

@@ -3,10 +3,7 @@
 use envoy_types::pb::{
     envoy::{
         config::route::v3::{Route, RouteList},
-        extensions::matching::{
-            common_inputs::network::v3::{DynamicMetadataInput, dynamic_metadata_input},
-            input_matchers::{consistent_hashing::v3::ConsistentHashing, metadata::v3::Metadata},
-        },
+        extensions::matching::input_matchers::consistent_hashing::v3::ConsistentHashing,
         r#type::matcher::v3::HttpRequestHeaderMatchInput,
     },
     xds::{
@@ -21,6 +18,7 @@ use envoy_types::pb::{
                 },
                 on_match,
             },
+            regex_matcher::{EngineType, GoogleRe2},
             string_matcher::MatchPattern,
         },
     },
@@ -56,7 +54,7 @@ fn decide(routes: Vec<Route>) -> OnMatch {
 }
 
 fn predicate(branch: &Branch<'_>) -> Predicate {
-    let all: Vec<_> = std::iter::once(model_is(branch.model_id)).chain(branch.conditions.iter().map(condition)).collect();
+    let all: Vec<_> = std::iter::once(header(model::HEADER, MatchPattern::Exact(branch.model_id.to_owned()))).chain(branch.conditions.iter().map(condition)).collect();
     all_of(all)
 }
 
@@ -91,23 +89,13 @@ fn pattern(test: &ValueTest) -> MatchPattern {
 }
 
 fn regex(source: &str) -> MatchPattern {
-    MatchPattern::SafeRegex(RegexMatcher { regex: source.to_owned(), ..Default::default() })
+    let engine_type = Some(EngineType::GoogleRe2(GoogleRe2 {}));
+    MatchPattern::SafeRegex(RegexMatcher { regex: source.to_owned(), engine_type })
 }
 
 fn header(name: &str, pattern: MatchPattern) -> Predicate {
     let value = StringMatcher { match_pattern: Some(pattern), ..Default::default() };
     single(header_input(name), single_predicate::Matcher::ValueMatch(value))
-}
-
-fn model_is(model_id: &str) -> Predicate {
-    let segment = dynamic_metadata_input::path_segment::Segment::Key(model::KEY.to_owned());
-    let input = DynamicMetadataInput {
-        filter: model::NAMESPACE.to_owned(),
-        path: vec![dynamic_metadata_input::PathSegment { segment: Some(segment) }],
-    };
-    let value = Metadata { value: Some(model::value(Some(model_id))), ..Default::default() };
-    let matcher = single_predicate::Matcher::CustomMatch(extension("envoy.matching.matchers.metadata_matcher", &value));
-    single(extension("envoy.matching.inputs.dynamic_metadata", &input), matcher)
 }
 
 /// xxh64(value, seed) mod 10,000 in `[from, to)`; Envoy's matcher tests "at least threshold".

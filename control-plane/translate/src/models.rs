@@ -33,18 +33,18 @@ pub(crate) fn routes(snapshot: &Snapshot) -> (Vec<Route>, usize) {
     for target in &snapshot.targets {
         let body = serde_json::to_string(&model(&target.model_id)).unwrap_or_default();
         largest = largest.max(body.len());
-        let path = format!("/v1/models/{}", path_pattern(&target.model_id));
-        routes.push(answer("model", get(&path), (200, body)));
+        for id in spellings(&target.model_id) {
+            routes.push(answer("model", get(&format!("/v1/models/{id}")), (200, body.clone())));
+        }
     }
     (routes, largest)
 }
 
-/// The id as a regex; a client may send the `/` of a namespace escaped.
-fn path_pattern(model_id: &str) -> String {
-    let quote = |c: char| match c {
-        '/' => "(/|%2[fF])".to_owned(),
-        c if c.is_ascii_alphanumeric() || c == '-' || c == '_' => c.to_string(),
-        c => format!(r"\{c}"),
-    };
-    model_id.chars().map(quote).collect()
+/// A client may send the `/` of a namespace escaped.
+fn spellings(model_id: &str) -> Vec<String> {
+    if model_id.contains('/') {
+        ["/", "%2F", "%2f"].map(|slash| model_id.replace('/', slash)).to_vec()
+    } else {
+        vec![model_id.to_owned()]
+    }
 }

@@ -1,5 +1,5 @@
 //! The one route configuration: every target's table, the list of models, and an answer for all that is none of these.
-//! Routes name a limit but never hold one, so a route change never refills a bucket.
+//! Routes know nothing of limits, so a route change never refills a bucket.
 use envoy_types::pb::envoy::config::{
     route::v3::{
         DirectResponseAction, HeaderMatcher, Route, RouteAction, RouteConfiguration, RouteMatch, VirtualHost, WeightedCluster,
@@ -26,7 +26,7 @@ use crate::{
     any::{set_header, span, u32v},
     errors::{self, ClientError},
     filters::model,
-    limits, local_reply, matcher, models, retry,
+    local_reply, matcher, models, retry,
     settings::GatewaySettings,
     table::{self, Destination, Leg, Row, exact, regex},
     types::{ROUTE, ROUTE_NAME},
@@ -42,8 +42,8 @@ pub(crate) fn add(set: &mut ResourceSet, snapshot: &Snapshot, settings: &Gateway
     let mut host = VirtualHost {
         name: "tidegate".to_owned(),
         domains: vec!["*".to_owned()],
-        // The key has been checked; a worker has no use for any.
-        request_headers_to_remove: vec![AUTHORIZATION.to_owned()],
+        // The key has been checked and the model is in the body: a worker has no use for these.
+        request_headers_to_remove: vec![AUTHORIZATION.to_owned(), model::HEADER.to_owned()],
         response_headers_to_remove: vec![HEADER_RETRY.to_owned()],
         retry_policy: Some(retry::policy()),
         ..Default::default()
@@ -65,14 +65,13 @@ pub(crate) fn add(set: &mut ResourceSet, snapshot: &Snapshot, settings: &Gateway
 
 /// A target without buckets: its rows in order, each a route.
 fn target_routes(snapshot: &Snapshot, target: &Target, settings: &GatewaySettings) -> Vec<Route> {
-    let rate_limits = limits::rate_limits(snapshot, target);
     table::rows(snapshot, target)
         .iter()
         .filter_map(|row| {
-            let mut route = row_route(row, settings, &rate_limits);
+            let mut route = row_route(row, settings);
             let matched = route.r#match.get_or_insert_default();
+            matched.headers.push(model::matcher(Some(&target.model_id)));
             matched.headers.extend(table::header_matchers(row.conditions)?);
-            matched.dynamic_metadata = vec![model::matcher(Some(&target.model_id))];
             Some(route)
         })
         .collect()
@@ -88,9 +87,8 @@ fn branches<'a>(snapshot: &'a Snapshot, settings: &GatewaySettings) -> Vec<match
             all.push(matcher::Branch { model_id: &target.model_id, conditions: &[], routes });
             continue;
         }
-        let rate_limits = limits::rate_limits(snapshot, target);
-        for row in table::rows(snapshot, target) {
-            let mut routes = vec![row_route(&row, settings, &rate_limits)];
+            for row in table::rows(snapshot, target) {
+            let mut routes = vec![row_route(&row, settings)];
             routes.extend(fallbacks());
             all.push(matcher::Branch { model_id: &target.model_id, conditions: row.conditions, routes });
         }
@@ -99,7 +97,7 @@ fn branches<'a>(snapshot: &'a Snapshot, settings: &GatewaySettings) -> Vec<match
 }
 
 /// One row as a route that matches on path and method only.
-fn row_route(row: &Row<'_>, settings: &GatewaySettings, rate_limits: &[envoy_types::pb::envoy::config::route::v3::RateLimit]) -> Route {
+fn row_route(row: &Row<'_>, settings: &GatewaySettings) -> Route {
     let mut route = Route {
         name: row.id.to_owned(),
         r#match: Some(method(path(INFERENCE), "POST")),
@@ -122,7 +120,6 @@ fn row_route(row: &Row<'_>, settings: &GatewaySettings, rate_limits: &[envoy_typ
         cluster_specifier: Some(specifier),
         hash_policy: hash_policy(&row.to),
         timeout: span(settings.request_timeout),
-        rate_limits: rate_limits.to_vec(),
         ..Default::default()
     }));
     route
@@ -160,9 +157,9 @@ fn hash_policy(to: &Destination<'_>) -> Vec<HashPolicy> {
 /// What is no target's: models, then refusals.
 fn rest(model_routes: Vec<Route>) -> Vec<Route> {
     let mut unknown = refuse("model-not-found", method(path(INFERENCE), "POST"), &errors::MODEL_NOT_FOUND);
-    unknown.r#match.get_or_insert_default().dynamic_metadata = vec![model::matcher(None)];
+    unknown.r#match.get_or_insert_default().headers.push(model::matcher(None));
     let mut routes = model_routes;
-    routes.push(refuse("model-not-found", get(r"/v1/models/\C+"), &errors::MODEL_NOT_FOUND));
+    routes.push(refuse("model-not-found", method(path(r"/v1/models/\C+"), "GET"), &errors::MODEL_NOT_FOUND));
     routes.push(unknown);
     routes.push(refuse("model-required", method(path(INFERENCE), "POST"), &errors::NO_MODEL));
     routes.extend(fallbacks());
@@ -180,9 +177,9 @@ fn path(pattern: &str) -> RouteMatch {
     RouteMatch { path_specifier: Some(PathSpecifier::SafeRegex(regex(pattern))), ..Default::default() }
 }
 
-/// A GET of a path that matches the pattern.
-pub(crate) fn get(pattern: &str) -> RouteMatch {
-    method(path(pattern), "GET")
+/// A GET of exactly this path.
+pub(crate) fn get(exactly: &str) -> RouteMatch {
+    method(RouteMatch { path_specifier: Some(PathSpecifier::Path(exactly.to_owned())), ..Default::default() }, "GET")
 }
 
 fn method(mut matched: RouteMatch, name: &str) -> RouteMatch {

@@ -16,8 +16,8 @@ pub const MAX_PROGRAM: usize = 100;
 
 /// A pattern that must match a whole value.
 ///
-/// `.` and negated classes match one UTF-8 sequence as RE2 reads it (overlong forms included), so a value that is not
-/// UTF-8 matches neither here nor in Envoy. RE2: `Compiler::Add_80_10ffff`.
+/// `.` and negated classes match one *byte*: Envoy compiles its patterns for Latin-1, so `é` in UTF-8 is two of them, and a value
+/// need not be UTF-8.
 #[derive(Clone, Debug)]
 pub struct Pattern {
     /// The text for an engine that matches whole values itself.

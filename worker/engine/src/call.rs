@@ -1,8 +1,10 @@
-//! Stopping a call that is in progress, and only that one: a stop that comes too early or too late changes nothing.
+//! What every engine call shares: its bounds, and stopping it while it is in progress. A stop that comes too early or too
+//! late changes nothing.
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::engine::Terminate;
+use crate::error::EngineError;
 
 #[derive(Default)]
 struct State {
@@ -59,5 +61,17 @@ impl Terminate for CallFlag {
             state.stopped = true;
             self.changed.notify_all();
         }
+    }
+}
+
+/// What every engine refuses: no rows, too many, an empty one, one that is too long.
+pub(crate) fn check_rows(rows: &[Vec<u32>], max_batch: usize, max_sequence: usize) -> Result<(), EngineError> {
+    let invalid = |reason: String| Err(EngineError::CallInvalid { reason });
+    if rows.is_empty() || rows.len() > max_batch {
+        return invalid(format!("{} rows, 1 to {max_batch} are allowed", rows.len()));
+    }
+    match rows.iter().find(|r| r.is_empty() || r.len() > max_sequence) {
+        Some(row) => invalid(format!("{} tokens, 1 to {max_sequence} are allowed", row.len())),
+        None => Ok(()),
     }
 }

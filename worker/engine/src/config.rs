@@ -172,7 +172,11 @@ fn from_json<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, EngineEr
 }
 
 fn bounded(field: &str, value: usize, max: usize) -> Result<(), EngineError> {
-    if (1..=max).contains(&value) { Ok(()) } else { Err(invalid(format!("{field} is {value}, 1 to {max} are allowed"))) }
+    if (1..=max).contains(&value) {
+        Ok(())
+    } else {
+        Err(invalid(format!("{field} is {value}, 1 to {max} are allowed")))
+    }
 }
 
 fn token(field: &str, id: u32, vocab: usize) -> Result<(), EngineError> {

@@ -50,12 +50,7 @@ impl std::fmt::Display for Stage {
 pub enum EngineError {
     /// Which model and version the cause is about.
     #[error("model {model_id}, version {version}, {stage}")]
-    Model {
-        model_id: String,
-        version: String,
-        stage: Stage,
-        source: Box<EngineError>,
-    },
+    Model { model_id: String, version: String, stage: Stage, source: Box<EngineError> },
 
     #[error("the ONNX Runtime library {path} is not there")]
     DylibMissing { path: PathBuf },
@@ -66,11 +61,7 @@ pub enum EngineError {
     #[error("ONNX Runtime runs already in this process with other settings")]
     RuntimeConflict,
     #[error("the execution provider {provider} cannot be used with {path}")]
-    ProviderUnavailable {
-        provider: &'static str,
-        path: PathBuf,
-        source: Cause,
-    },
+    ProviderUnavailable { provider: &'static str, path: PathBuf, source: Cause },
     #[error("ONNX Runtime did not start")]
     RuntimeStart { source: Cause },
 
@@ -89,11 +80,7 @@ pub enum EngineError {
     #[error("{path:?} has {found} bytes, {expected} are declared")]
     SizeDiffers { path: String, expected: u64, found: u64 },
     #[error("{path:?} has SHA-256 {found}, {expected} is declared")]
-    DigestDiffers {
-        path: String,
-        expected: String,
-        found: String,
-    },
+    DigestDiffers { path: String, expected: String, found: String },
     #[error("{path:?} cannot be read")]
     FileRead { path: String, source: std::io::Error },
     #[error("the graph wants external data from {location:?}, which is not among the version's files")]

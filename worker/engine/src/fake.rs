@@ -4,13 +4,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::call::CallFlag;
-use crate::engine::{
-    ChatEngine, ChatInfo, ChatMessage, EmbeddingEngine, LoadedModel, ModelEngine, SequenceId, Terminate, TextCodec,
-    TokenDecoder,
-};
+use crate::call::{CallFlag, check_rows};
+use crate::engine::{ChatEngine, ChatInfo, EmbeddingEngine, LoadedModel, ModelEngine, SequenceId, Terminate};
 use crate::error::EngineError;
-use crate::utf8::Utf8Buffer;
+
+mod codec;
+
+pub use codec::FakeCodec;
 
 /// Tokens 0..=255 are bytes; these follow.
 const EOS: u32 = 256;
@@ -269,59 +269,4 @@ fn unit_vector(seed: u64, row: &[u32], dimensions: usize) -> Vec<f32> {
     }
     let norm = vector.iter().map(|v| v * v).sum::<f32>().sqrt().max(1.0e-9);
     vector.iter().map(|v| v / norm).collect()
-}
-
-/// What both engines refuse: no rows, too many, an empty one, one that is too long.
-pub(crate) fn check_rows(rows: &[Vec<u32>], max_batch: usize, max_sequence: usize) -> Result<(), EngineError> {
-    let invalid = |reason: String| Err(EngineError::CallInvalid { reason });
-    if rows.is_empty() || rows.len() > max_batch {
-        return invalid(format!("{} rows, 1 to {max_batch} are allowed", rows.len()));
-    }
-    match rows.iter().find(|r| r.is_empty() || r.len() > max_sequence) {
-        Some(row) => invalid(format!("{} tokens, 1 to {max_sequence} are allowed", row.len())),
-        None => Ok(()),
-    }
-}
-
-/// One token per byte, and three marks that no text can produce.
-pub struct FakeCodec;
-
-impl TextCodec for FakeCodec {
-    fn encode(&self, text: &str) -> Result<Vec<u32>, EngineError> {
-        Ok(text.bytes().map(u32::from).chain([EOS]).collect())
-    }
-
-    fn encode_chat(&self, messages: &[ChatMessage]) -> Result<Vec<u32>, EngineError> {
-        let mut tokens = Vec::new();
-        for message in messages {
-            tokens.push(ROLE);
-            tokens.extend(message.role.bytes().map(u32::from));
-            tokens.push(u32::from(b'\n'));
-            tokens.extend(message.content.bytes().map(u32::from));
-            tokens.push(END);
-        }
-        tokens.push(ROLE);
-        tokens.extend(b"assistant\n".iter().copied().map(u32::from));
-        Ok(tokens)
-    }
-
-    fn decoder(&self) -> Box<dyn TokenDecoder> {
-        Box::new(FakeDecoder::default())
-    }
-}
-
-#[derive(Default)]
-struct FakeDecoder(Utf8Buffer);
-
-impl TokenDecoder for FakeDecoder {
-    fn push(&mut self, token: u32) -> Result<String, EngineError> {
-        Ok(match u8::try_from(token) {
-            Ok(byte) => self.0.push(&[byte]),
-            Err(_) => String::new(),
-        })
-    }
-
-    fn finish(&mut self) -> Result<String, EngineError> {
-        Ok(self.0.finish())
-    }
 }

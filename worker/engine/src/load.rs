@@ -166,9 +166,7 @@ fn build(
     cancel: &LoadCancel,
 ) -> Result<LoadedModel, EngineError> {
     let label = ModelLabel { model_id: spec.model_id.clone(), version: spec.name.clone() };
-    let bytes = |path: &str| {
-        weights.bytes(path).ok_or_else(|| EngineError::FileNotListed { path: path.to_owned() })
-    };
+    let bytes = |path: &str| weights.bytes(path).ok_or_else(|| EngineError::FileNotListed { path: path.to_owned() });
     let config = ModelConfig::parse(bytes(CONFIG)?, spec.task)?;
     let template = match (spec.task, &spec.chat_template) {
         (Task::Chat, Some(path)) => Some(bytes(path)?),

@@ -18,7 +18,9 @@ pub enum Provider {
     Cpu,
     /// CUDA ordinals; versions are placed on them in turn. Which GPU has which ordinal is up to the process's environment
     /// (`CUDA_VISIBLE_DEVICES`, `CUDA_DEVICE_ORDER=PCI_BUS_ID`).
-    Cuda { devices: Vec<i32> },
+    Cuda {
+        devices: Vec<i32>,
+    },
 }
 
 /// Settings of the machine's owner; nothing here comes by a push.
@@ -81,7 +83,10 @@ impl Runtime {
     pub fn start(config: RuntimeConfig) -> Result<Arc<Self>, EngineError> {
         let environment = environment(&config.dylib)?;
         let devices = match &config.provider {
-            Provider::Cpu => 1,
+            Provider::Cpu => {
+                check_cpu(&environment)?;
+                1
+            }
             Provider::Cuda { devices } => {
                 check_cuda(&config.dylib, devices, &environment)?;
                 devices.len()
@@ -127,7 +132,8 @@ impl Runtime {
 
     /// A builder with the provider, threads and options of this runtime.
     pub(crate) fn builder(&self, turn: &LoaderTurn<'_>) -> ort::Result<SessionBuilder> {
-        let builder = plain_builder(&self.environment, self.config.intra_threads)?.with_prepacking(self.config.prepacking)?;
+        let builder =
+            plain_builder(&self.environment, self.config.intra_threads)?.with_prepacking(self.config.prepacking)?;
         match &self.config.provider {
             Provider::Cpu => Ok(builder.with_auto_device(AutoDevicePolicy::PreferCPU)?),
             Provider::Cuda { devices } => on_cuda(builder, devices.get(turn.device).copied().unwrap_or(0)),
@@ -156,13 +162,17 @@ fn environment(dylib: &Path) -> Result<Environment, EngineError> {
     };
     let mut process = PROCESS.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some((loaded, environment)) = &*process {
-        return if *loaded == path { Ok(environment.clone()) } else { check_dylib(&path).and(Err(EngineError::RuntimeConflict)) };
+        return if *loaded == path {
+            Ok(environment.clone())
+        } else {
+            check_dylib(&path).and(Err(EngineError::RuntimeConflict))
+        };
     }
     check_dylib(&path)?;
     // ort panics when a library has the entry point and an acceptable version but no usable table of functions.
     let started = catch_unwind(AssertUnwindSafe(|| start(&path)));
-    let environment =
-        started.map_err(|_| EngineError::DylibInvalid { path: path.clone(), reason: "its functions cannot be used" })??;
+    let environment = started
+        .map_err(|_| EngineError::DylibInvalid { path: path.clone(), reason: "its functions cannot be used" })??;
     *process = Some((path, environment.clone()));
     Ok(environment)
 }
@@ -199,6 +209,12 @@ fn load_error(path: &Path, error: &ort::LoadDynamicError) -> EngineError {
     EngineError::DylibInvalid { path: path.to_owned(), reason }
 }
 
+/// A session really starts.
+fn check_cpu(environment: &Environment) -> Result<(), EngineError> {
+    let started = plain_builder(environment, 1).and_then(|mut builder| builder.commit_from_memory(RELU));
+    started.map(drop).map_err(|error| EngineError::RuntimeStart { source: Box::new(error) })
+}
+
 /// The library has CUDA, and a session really starts on each device.
 fn check_cuda(dylib: &Path, devices: &[i32], environment: &Environment) -> Result<(), EngineError> {
     let unavailable = |source| EngineError::ProviderUnavailable { provider: "CUDA", path: dylib.to_owned(), source };
@@ -207,7 +223,9 @@ fn check_cuda(dylib: &Path, devices: &[i32], environment: &Environment) -> Resul
     }
     match ort::ep::CUDA::is_available() {
         Ok(true) => {}
-        Ok(false) => return Err(unavailable("the library was built without it; an onnxruntime-gpu build is needed".into())),
+        Ok(false) => {
+            return Err(unavailable("the library was built without it; an onnxruntime-gpu build is needed".into()));
+        }
         Err(error) => return Err(unavailable(Box::new(error))),
     }
     for device in devices {
@@ -221,8 +239,8 @@ fn check_cuda(dylib: &Path, devices: &[i32], environment: &Environment) -> Resul
 
 /// The smallest model that runs on a device: y = Relu(x), opset 13, one float. Encoded by hand after onnx.proto.
 const RELU: &[u8] = &[
-    0x08, 0x07, 0x42, 0x02, 0x10, 0x0d, 0x3a, 0x33, 0x0a, 0x0c, 0x0a, 0x01, b'x', 0x12, 0x01, b'y', 0x22, 0x04, b'R', b'e',
-    b'l', b'u', 0x12, 0x01, b'g', 0x5a, 0x0f, 0x0a, 0x01, b'x', 0x12, 0x0a, 0x0a, 0x08, 0x08, 0x01, 0x12, 0x04, 0x0a, 0x02,
-    0x08, 0x01, 0x62, 0x0f, 0x0a, 0x01, b'y', 0x12, 0x0a, 0x0a, 0x08, 0x08, 0x01, 0x12, 0x04, 0x0a, 0x02, 0x08, 0x01,
+    0x08, 0x07, 0x42, 0x02, 0x10, 0x0d, 0x3a, 0x33, 0x0a, 0x0c, 0x0a, 0x01, b'x', 0x12, 0x01, b'y', 0x22, 0x04, b'R',
+    b'e', b'l', b'u', 0x12, 0x01, b'g', 0x5a, 0x0f, 0x0a, 0x01, b'x', 0x12, 0x0a, 0x0a, 0x08, 0x08, 0x01, 0x12, 0x04,
+    0x0a, 0x02, 0x08, 0x01, 0x62, 0x0f, 0x0a, 0x01, b'y', 0x12, 0x0a, 0x0a, 0x08, 0x08, 0x01, 0x12, 0x04, 0x0a, 0x02,
+    0x08, 0x01,
 ];
-

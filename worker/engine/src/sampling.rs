@@ -44,11 +44,7 @@ impl Sampler {
         let draw = self.draw();
         let adjusted = self.penalised(logits);
         let logits = adjusted.as_deref().unwrap_or(logits);
-        let token = if self.params.temperature > 0.0 {
-            sample(logits, &self.params, draw)
-        } else {
-            greedy(logits)
-        };
+        let token = if self.params.temperature > 0.0 { sample(logits, &self.params, draw) } else { greedy(logits) };
         if self.penalises() {
             *self.counts.entry(token).or_default() += 1;
         }

@@ -103,13 +103,17 @@ impl HfCodec {
     }
 
     fn chat(&self, messages: &[ChatMessage]) -> Result<Vec<u32>, EngineError> {
-        let template = self.template.as_ref().ok_or_else(|| EngineError::TemplateInvalid {
-            source: "this version has none".into(),
-        })?;
+        let template = self
+            .template
+            .as_ref()
+            .ok_or_else(|| EngineError::TemplateInvalid { source: "this version has none".into() })?;
         let guard = Guard::new(&self.specials, messages, template.source());
         let guarded: Vec<ChatMessage> = messages
             .iter()
-            .map(|m| ChatMessage { role: guard.hide(&m.role, &self.specials), content: guard.hide(&m.content, &self.specials) })
+            .map(|m| ChatMessage {
+                role: guard.hide(&m.role, &self.specials),
+                content: guard.hide(&m.content, &self.specials),
+            })
             .collect();
         self.encode_rendered(&template.render(&guarded)?, &guard)
     }
@@ -140,7 +144,8 @@ struct Guard {
 
 impl Guard {
     fn new(specials: &[Special], messages: &[ChatMessage], template: &str) -> Self {
-        let used = |c: char| template.contains(c) || messages.iter().any(|m| m.role.contains(c) || m.content.contains(c));
+        let used =
+            |c: char| template.contains(c) || messages.iter().any(|m| m.role.contains(c) || m.content.contains(c));
         let mut free = ('\u{f0000}'..='\u{ffffd}').filter(|c| !used(*c));
         let mut pairs: Vec<(char, char)> = Vec::new();
         for first in specials.iter().filter_map(|s| s.text.chars().next()) {
@@ -193,9 +198,9 @@ struct Decoder {
 
 impl Decoder {
     fn decode(&self, ids: &[u32]) -> Result<String, EngineError> {
-        self.tokenizer.decode(ids, true).map_err(|e| {
-            self.label.wrap(Stage::Tokenize, EngineError::Decode { source: e.to_string().into() })
-        })
+        self.tokenizer
+            .decode(ids, true)
+            .map_err(|e| self.label.wrap(Stage::Tokenize, EngineError::Decode { source: e.to_string().into() }))
     }
 
     /// The text behind what was emitted; empty while it may still change and `last` is not set.

@@ -109,7 +109,13 @@ pub struct Scheduler<T> {
 impl<T> Scheduler<T> {
     /// An empty lane. A bound of 0 counts as 1.
     pub fn new(config: Config) -> Self {
-        Self { config: at_least_one(config), queue: VecDeque::new(), running: BTreeMap::new(), next: 0, load: Load::default() }
+        Self {
+            config: at_least_one(config),
+            queue: VecDeque::new(),
+            running: BTreeMap::new(),
+            next: 0,
+            load: Load::default(),
+        }
     }
 
     /// New bounds from the next push and turn on; what waits or runs already stays.

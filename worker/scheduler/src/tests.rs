@@ -65,11 +65,15 @@ fn cancelling_says_where_the_request_was() {
 #[test]
 fn smaller_bounds_keep_what_is_there() {
     let mut lane = lane(8, 4);
-    (0..4).for_each(|n| drop(lane.push(n, None, 0).unwrap()));
+    for n in 0..4 {
+        lane.push(n, None, 0).unwrap();
+    }
     let running = lane.next(0).admitted;
     lane.configure(Config { max_requests: 2, max_batch: 0 });
     assert!(lane.push(9, None, 0).is_err());
-    running.iter().take(3).for_each(|a| drop(lane.finish(a.ticket)));
+    for admit in running.iter().take(3) {
+        assert!(lane.finish(admit.ticket));
+    }
     lane.push(9, None, 0).unwrap();
     assert!(lane.next(0).admitted.is_empty(), "one runs, one may");
     assert_eq!(lane.drain_waiting().len(), 1);
@@ -172,7 +176,9 @@ proptest! {
         // Whoever still waits gets its turn as long as places are freed.
         for _ in 0..=max_requests {
             model.turn(&mut lane, now, max_batch)?;
-            std::mem::take(&mut model.running).into_iter().for_each(|t| drop(lane.finish(t)));
+            for ticket in std::mem::take(&mut model.running) {
+                prop_assert!(lane.finish(ticket));
+            }
         }
         prop_assert!(lane.is_idle() && model.waiting.is_empty());
     }

@@ -45,7 +45,8 @@ pub struct Guards {
 
 /// Reads the whole body, within size and time.
 pub async fn read_body(headers: &HeaderMap, body: Body) -> Result<Bytes, RequestError> {
-    let declared = headers.get(http::header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    let declared =
+        headers.get(http::header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     if declared.is_some_and(|length| length > MAX_BODY) {
         return Err(RequestError::BodyTooLarge { max: MAX_BODY });
     }

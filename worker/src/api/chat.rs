@@ -68,7 +68,10 @@ async fn begin(request: ValidChatRequest, admitted: Admitted) -> Result<Begun, R
     let prompt = tokenise(bytes, move || codec.encode_chat(&messages)).await?;
     let prompt_tokens = prompt.len();
     let too_long = |asked| RequestError::ContextLength { max: max_sequence, prompt: prompt_tokens, asked };
-    let room = max_sequence.checked_sub(prompt_tokens).filter(|room| *room > 0).ok_or(too_long(request.max_tokens.unwrap_or(1)))?;
+    let room = max_sequence
+        .checked_sub(prompt_tokens)
+        .filter(|room| *room > 0)
+        .ok_or(too_long(request.max_tokens.unwrap_or(1)))?;
     let max_tokens = request.max_tokens.unwrap_or(room);
     if max_tokens > room {
         return Err(too_long(max_tokens));

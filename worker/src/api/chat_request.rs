@@ -97,7 +97,10 @@ impl Draft {
 
     fn finish(self) -> Result<ValidChatRequest, RequestError> {
         let missing = |param: &str| RequestError::Missing { param: param.to_owned() };
-        if self.max_tokens.is_some() && self.max_completion_tokens.is_some() && self.max_tokens != self.max_completion_tokens {
+        if self.max_tokens.is_some()
+            && self.max_completion_tokens.is_some()
+            && self.max_tokens != self.max_completion_tokens
+        {
             return Err(invalid("max_tokens", "differs from max_completion_tokens; send one of them"));
         }
         if self.stream_options && !self.stream {
@@ -239,7 +242,12 @@ fn content(value: Json, param: &str) -> Result<String, RequestError> {
         }
         match kind.as_deref() {
             Some("text") => {}
-            Some(_) => return Err(RequestError::Unsupported { param: format!("{at}.type"), reason: "only text parts are".into() }),
+            Some(_) => {
+                return Err(RequestError::Unsupported {
+                    param: format!("{at}.type"),
+                    reason: "only text parts are".into(),
+                });
+            }
             None => return Err(RequestError::Missing { param: format!("{at}.type") }),
         }
         out.push_str(&text.ok_or_else(|| RequestError::Missing { param: format!("{at}.text") })?);

@@ -88,7 +88,12 @@ fn inputs(value: Json) -> Result<Vec<Input>, RequestError> {
         out.push(match item {
             Json::Text(text) if strings => one_text(text, &param)?,
             Json::Array(items) if !strings => Input::Tokens(tokens(items, &param)?),
-            other => return Err(invalid(&param, format!("is {}; all items must be strings, or all token arrays", other.kind()))),
+            other => {
+                return Err(invalid(
+                    &param,
+                    format!("is {}; all items must be strings, or all token arrays", other.kind()),
+                ));
+            }
         });
     }
     Ok(out)

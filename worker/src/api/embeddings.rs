@@ -73,7 +73,10 @@ async fn answer(request: ValidEmbeddingRequest, bytes: usize, admitted: Admitted
         return Err(RequestError::Unsupported { param: "dimensions".to_owned(), reason });
     }
     let (codec, inputs) = (serving.lane.codec.clone(), request.inputs);
-    let rows = tokenise(bytes, move || inputs.into_iter().map(|input| tokens(codec.as_ref(), input)).collect::<Result<Vec<_>, _>>()).await?;
+    let rows = tokenise(bytes, move || {
+        inputs.into_iter().map(|input| tokens(codec.as_ref(), input)).collect::<Result<Vec<_>, _>>()
+    })
+    .await?;
     for (i, row) in rows.iter().enumerate() {
         if row.len() > max_sequence {
             let reason = format!("has {} tokens, this model takes {max_sequence}", row.len());
@@ -87,7 +90,8 @@ async fn answer(request: ValidEmbeddingRequest, bytes: usize, admitted: Admitted
     serving.lane.embed(EmbedJob { rows, clock, out, span, queued })?;
     // A lane that ended before it took the job did not begin it.
     let embedded = reply.await.map_err(|_| RequestError::Draining)??;
-    let data = embedded.vectors.into_iter().enumerate().map(|(index, vector)| item(index, vector, request.encoding)).collect();
+    let data =
+        embedded.vectors.into_iter().enumerate().map(|(index, vector)| item(index, vector, request.encoding)).collect();
     let usage = Usage { prompt_tokens, total_tokens: prompt_tokens };
     let mut response = axum::Json(List { object: "list", data, model: &serving.model_id, usage }).into_response();
     dress(&mut response, &serving, embedded.timing, &limit_headers);

@@ -65,11 +65,6 @@ fn row(error: &RequestError) -> Row {
     }
 }
 
-/// The status that `error` is answered with, for metrics.
-pub fn status(error: &RequestError) -> StatusCode {
-    row(error).status
-}
-
 /// The OpenAI error object, used as a body and as an SSE `error` event.
 pub fn body(error: &RequestError, model_id: Option<&str>) -> Value {
     let row = row(error);

@@ -11,8 +11,6 @@ mod json;
 mod models;
 mod noop;
 mod observe;
-#[cfg(test)]
-mod request_tests;
 
 use std::{sync::Arc, time::Duration};
 

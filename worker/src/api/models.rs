@@ -18,7 +18,8 @@ fn models(table: &Table) -> BTreeMap<String, Value> {
         entry.1.push(&serving.key.name);
     }
     let describe = |(id, (created, versions)): (String, (u64, Vec<&str>))| {
-        let value = json!({"id": id, "object": "model", "created": created, "owned_by": "tidegate", "versions": versions});
+        let value =
+            json!({"id": id, "object": "model", "created": created, "owned_by": "tidegate", "versions": versions});
         (id, value)
     };
     out.into_iter().map(describe).collect()

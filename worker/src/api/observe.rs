@@ -39,7 +39,12 @@ pub async fn observe(State(app): State<Arc<App>>, request: Request, next: Next) 
         _ => "other",
     };
     let id = request_id(request.headers().get(REQUEST_ID));
-    let span = tracing::debug_span!("request", endpoint, request_id = id.to_str().unwrap_or_default(), status = tracing::field::Empty);
+    let span = tracing::debug_span!(
+        "request",
+        endpoint,
+        request_id = id.to_str().unwrap_or_default(),
+        status = tracing::field::Empty
+    );
     if !span.is_disabled() {
         // Fails only for a span that is entered already, which this one is not.
         let _ = span.set_parent(remote_context(request.headers()));
@@ -63,7 +68,8 @@ pub struct Code(pub &'static str);
 
 /// The caller's id where it is sane, else a new one.
 fn request_id(given: Option<&HeaderValue>) -> HeaderValue {
-    let sane = |value: &&HeaderValue| (1..=128).contains(&value.len()) && value.as_bytes().iter().all(u8::is_ascii_graphic);
+    let sane =
+        |value: &&HeaderValue| (1..=128).contains(&value.len()) && value.as_bytes().iter().all(u8::is_ascii_graphic);
     if let Some(id) = given.filter(sane) {
         return id.clone();
     }

@@ -30,17 +30,37 @@ pub const KEYS: &[Key] = &[
         repeated: true,
         help: "Folder that pushed model files must lie under; may be repeated, searched in order",
     },
-    key("engine", "onnx|fake", Some("onnx"), "Inference engine; `fake` answers without weights and is for benchmarks only"),
+    key(
+        "engine",
+        "onnx|fake",
+        Some("onnx"),
+        "Inference engine; `fake` answers without weights and is for benchmarks only",
+    ),
     key("ort-dylib", "FILE", None, "ONNX Runtime shared library; needed by the engine `onnx`"),
-    key("provider", "cpu|cuda", Some("cpu"), "Execution provider; a missing CUDA is an error, never a silent fall-back"),
+    key(
+        "provider",
+        "cpu|cuda",
+        Some("cpu"),
+        "Execution provider; a missing CUDA is an error, never a silent fall-back",
+    ),
     key("device", "N", Some("0"), "Index of the CUDA device"),
     key("intra-threads", "N", Some("1"), "Threads of one engine step; 0 means one per core"),
     key("prepacking", "true|false", Some("true"), "Copy weights into a faster layout at load time"),
-    key("memory-limit", "BYTES", None, "Bytes that all loaded versions together may need, by estimate; none by default"),
+    key(
+        "memory-limit",
+        "BYTES",
+        None,
+        "Bytes that all loaded versions together may need, by estimate; none by default",
+    ),
     key("max-connections", "N", Some("1024"), "Client connections open at a time; more wait in the accept queue"),
     key("settle", "DURATION", Some("1s"), "At shutdown: how long to keep accepting after readiness turned 503"),
     key("grace", "DURATION", Some("30s"), "At shutdown: how long requests in flight may take to finish"),
-    key("linger", "DURATION", Some("2s"), "How long a version that is no longer wanted still answers requests that name it"),
+    key(
+        "linger",
+        "DURATION",
+        Some("2s"),
+        "How long a version that is no longer wanted still answers requests that name it",
+    ),
     key("slow-client", "DURATION", Some("10s"), "How long a stream may stand still because its client does not read"),
     key("otlp-endpoint", "URL", None, "OTLP gRPC receiver of traces and metrics; none by default"),
     key("log-format", "text|json", Some("text"), "Shape of the log lines"),
@@ -87,10 +107,17 @@ Exit status: 0 after a drain, 64 for a configuration that is not valid, 1 for an
 pub fn command() -> Command {
     let mut command = Command::new("tidegate-worker")
         .version(env!("CARGO_PKG_VERSION"))
-        .about("One inference worker of Tidegate: serves the OpenAI API, takes new weights and limits without a restart")
+        .about(
+            "One inference worker of Tidegate: serves the OpenAI API, takes new weights and limits without a restart",
+        )
         .after_help(EXAMPLES)
         .arg(Arg::new("config").long("config").value_name("FILE").help("YAML file with settings, keys in camelCase"))
-        .arg(Arg::new("check-config").long("check-config").action(ArgAction::SetTrue).help("Print what is in force and whence, then exit"));
+        .arg(
+            Arg::new("check-config")
+                .long("check-config")
+                .action(ArgAction::SetTrue)
+                .help("Print what is in force and whence, then exit"),
+        );
     for key in KEYS {
         let mut help = format!("{} [env: {}]", key.help, env_name(key.name));
         if let Some(default) = key.default {

@@ -59,7 +59,8 @@ fn pick(key: &Key, matches: &ArgMatches, env: &dyn Fn(&str) -> Option<String>, f
         let values = if key.repeated { value.split(':').map(str::to_owned).collect() } else { vec![value] };
         return Raw { values, origin: Origin::Env };
     }
-    if let Some((path, values)) = file.and_then(|(path, map)| map.get(&file_name(key.name)).map(|v| (path, v.clone()))) {
+    if let Some((path, values)) = file.and_then(|(path, map)| map.get(&file_name(key.name)).map(|v| (path, v.clone())))
+    {
         return Raw { values, origin: Origin::File((*path).to_owned()) };
     }
     match key.default {

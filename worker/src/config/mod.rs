@@ -108,7 +108,8 @@ pub fn read(args: impl IntoIterator<Item = OsString>, env: &dyn Fn(&str) -> Opti
 }
 
 fn refusal(problems: &[Problem]) -> String {
-    let mut text = format!("tidegate-worker: TG-2100: the configuration is not valid, {} problem(s):\n", problems.len());
+    let mut text =
+        format!("tidegate-worker: TG-2100: the configuration is not valid, {} problem(s):\n", problems.len());
     for problem in problems {
         text.push_str(&format!("  {}: {}\n", problem.setting, problem.message));
     }

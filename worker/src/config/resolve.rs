@@ -123,13 +123,17 @@ impl Reader<'_> {
 }
 
 fn node_id(text: &str) -> Result<String, String> {
-    let ok = !text.is_empty() && text.len() <= 253 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._/".contains(&b));
+    let ok = !text.is_empty()
+        && text.len() <= 253
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._/".contains(&b));
     if ok { Ok(text.to_owned()) } else { Err(format!("{text:?} must be 1 to 253 of A-Z a-z 0-9 - . _ /")) }
 }
 
 fn pool_name(text: &str) -> Result<String, String> {
     let label = |part: &str| {
-        !part.is_empty() && part.len() <= 253 && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.".contains(&b))
+        !part.is_empty()
+            && part.len() <= 253
+            && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.".contains(&b))
     };
     match text.split_once('/') {
         Some((namespace, name)) if label(namespace) && label(name) => Ok(text.to_owned()),
@@ -205,5 +209,7 @@ fn duration(text: &str, low: u64, high: u64) -> Result<Duration, String> {
 }
 
 fn log_filter(text: &str) -> Result<String, String> {
-    tracing_subscriber::EnvFilter::try_new(text).map(|_| text.to_owned()).map_err(|e| format!("{text:?} is not a log filter: {e}"))
+    tracing_subscriber::EnvFilter::try_new(text)
+        .map(|_| text.to_owned())
+        .map_err(|e| format!("{text:?} is not a log filter: {e}"))
 }

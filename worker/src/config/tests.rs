@@ -21,7 +21,8 @@ impl Bench {
     }
 
     fn good(&self) -> Vec<String> {
-        let mut args: Vec<String> = ["w", "--node-id", "w1", "--pool", "default/chat", "--engine", "fake"].map(str::to_owned).to_vec();
+        let mut args: Vec<String> =
+            ["w", "--node-id", "w1", "--pool", "default/chat", "--engine", "fake"].map(str::to_owned).to_vec();
         args.extend(["--node-token-file".to_owned(), self.path("token")]);
         args
     }
@@ -63,9 +64,21 @@ fn flag_wins_over_environment_wins_over_file_wins_over_default() {
 fn all_mistakes_are_named_at_once() {
     let bench = Bench::new();
     std::fs::write(bench.path("c.yaml"), "lisen: 1\ngrace: {a: 1}\n").unwrap();
-    let args = ["w", "--config", &bench.path("c.yaml"), "--listen", "here", "--provider", "tpu", "--intra-threads", "-1"];
+    let args =
+        ["w", "--config", &bench.path("c.yaml"), "--listen", "here", "--provider", "tpu", "--intra-threads", "-1"];
     let text = refused(bench.read(&args.map(str::to_owned)));
-    for name in ["lisen:", "grace:", "listen:", "provider:", "intra-threads:", "node-id:", "pool:", "node-token-file:", "ort-dylib:", "model-root:"] {
+    for name in [
+        "lisen:",
+        "grace:",
+        "listen:",
+        "provider:",
+        "intra-threads:",
+        "node-id:",
+        "pool:",
+        "node-token-file:",
+        "ort-dylib:",
+        "model-root:",
+    ] {
         assert!(text.contains(&format!("  {name}")), "{name} missing in\n{text}");
     }
     assert!(text.contains("TG-2100"));

@@ -6,7 +6,5 @@ pub mod plan;
 #[cfg(test)]
 mod plan_tests;
 pub mod push;
-#[cfg(test)]
-mod push_tests;
 pub mod report;
 pub mod table;

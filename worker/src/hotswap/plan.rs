@@ -40,7 +40,10 @@ pub enum Input {
 pub enum Action {
     Load(Instance, VersionKey),
     /// From now on exactly these answer; the default is for requests that name no version.
-    Publish { serving: Vec<Instance>, default: Option<Instance> },
+    Publish {
+        serving: Vec<Instance>,
+        default: Option<Instance>,
+    },
     /// Not published any more: finish what runs, then end.
     Drain(Instance),
     /// Loaded for nothing: drop it.
@@ -221,7 +224,8 @@ impl Plan {
             match slot.state {
                 State::Serving if !replaced => slot.state = State::Lingering { until },
                 State::Serving | State::Lingering { .. } if replaced => slot.state = State::Lingering { until: now },
-                State::Serving | State::Lingering { .. } | State::Waiting { .. } | State::Loading | State::Draining => {}
+                State::Serving | State::Lingering { .. } | State::Waiting { .. } | State::Loading | State::Draining => {
+                }
             }
         }
     }
@@ -279,9 +283,9 @@ impl Plan {
             return;
         }
         let due = self.wanted.iter().find_map(|key| {
-            self.slots
-                .iter()
-                .position(|slot| slot.key == *key && matches!(slot.state, State::Waiting { retry_at } if retry_at <= now))
+            self.slots.iter().position(|slot| {
+                slot.key == *key && matches!(slot.state, State::Waiting { retry_at } if retry_at <= now)
+            })
         });
         if let Some(slot) = due.and_then(|at| self.slots.get_mut(at)) {
             slot.state = State::Loading;

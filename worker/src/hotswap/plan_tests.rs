@@ -168,7 +168,10 @@ impl World {
                 }
                 Action::Publish { serving, default } => {
                     let next: BTreeSet<Instance> = serving.iter().copied().collect();
-                    assert!(next.iter().all(|i| self.alive.contains_key(i) && !self.draining.contains(i)), "seed {seed}");
+                    assert!(
+                        next.iter().all(|i| self.alive.contains_key(i) && !self.draining.contains(i)),
+                        "seed {seed}"
+                    );
                     let gap = next.is_empty() && !self.published.is_empty() && !wanted.is_empty();
                     assert!(!gap || self.died, "seed {seed}: a gap without a dead lane");
                     assert_eq!(default.is_some(), !next.is_empty(), "seed {seed}");

@@ -87,7 +87,9 @@ fn spec(model_id: &str, version: &pb::ModelVersion, max_batch: u32) -> Result<Ve
         return Err(format!("the tokenizer {:?} is not one of its files", version.tokenizer));
     }
     let chat_template = match (task, version.chat_template.as_str()) {
-        (Task::Chat, path) if !paths.contains(path) => return Err(format!("the chat template {path:?} is not one of its files")),
+        (Task::Chat, path) if !paths.contains(path) => {
+            return Err(format!("the chat template {path:?} is not one of its files"));
+        }
         (Task::Chat, path) => Some(path.to_owned()),
         (Task::Embedding, "") => None,
         (Task::Embedding, _) => return Err("an embedding version has no chat template".to_owned()),

@@ -1,7 +1,6 @@
 //! The loop of a chat lane: one thread owns the engine; requests join and leave between two steps, so a long answer never
 //! makes a short one wait for its end. Nothing here waits for a client: a row whose client does not read stands still.
 use std::{
-    collections::VecDeque,
     sync::{
         Arc,
         mpsc::{Receiver, RecvTimeoutError, TryRecvError},
@@ -13,16 +12,15 @@ use tidegate_engine::{
     engine::{ChatEngine, TextCodec},
     error::EngineError,
 };
+use tidegate_scheduler::{Config, Scheduler};
 
 use super::{
-    job::{Command, LaneShared},
-    row::{MAX_REBUILDS, Progress, Row, show},
+    job::{Command, LaneShared, millis},
+    row::{Row, show},
     watchdog::Watchdog,
 };
 use crate::error::RequestError;
 
-/// An engine call may last this long, whatever the deadline of its most impatient row.
-const SHORTEST_CALL: Duration = Duration::from_millis(100);
 /// How long the lane sleeps when every row waits for its client.
 const STILL: Duration = Duration::from_millis(5);
 
@@ -33,8 +31,12 @@ pub struct ChatLane {
     pub commands: Receiver<Command>,
     pub shared: LaneShared,
     pub watchdog: Watchdog,
-    waiting: VecDeque<Row>,
-    running: Vec<Row>,
+    /// Who waits, and who may run.
+    pub(super) scheduler: Scheduler<Row>,
+    pub(super) running: Vec<Row>,
+    /// Running rows whose call was ended for another row's sake; prefilled again before anybody joins.
+    pub(super) rebuild: Vec<Row>,
+    epoch: Instant,
     drain: Option<Instant>,
     /// All handles are gone.
     closed: bool,
@@ -52,8 +54,20 @@ pub struct ChatParts {
 impl ChatLane {
     pub fn new(parts: ChatParts) -> Self {
         let ChatParts { engine, codec, commands, shared, watchdog } = parts;
-        let (waiting, running) = (VecDeque::new(), Vec::new());
-        Self { engine, codec, commands, shared, watchdog, waiting, running, drain: None, closed: false }
+        let scheduler = Scheduler::new(Config { max_requests: super::COMMANDS, max_batch: 1 });
+        Self {
+            engine,
+            codec,
+            commands,
+            shared,
+            watchdog,
+            scheduler,
+            running: Vec::new(),
+            rebuild: Vec::new(),
+            epoch: Instant::now(),
+            drain: None,
+            closed: false,
+        }
     }
 
     /// Runs until drained, or until the engine is broken (why).
@@ -62,7 +76,7 @@ impl ChatLane {
             let now = Instant::now();
             self.expire(now);
             let result = self.admit(now).and_then(|()| self.step());
-            show(&self.shared, self.running.len(), self.waiting.len());
+            self.show(now);
             if let Err(error) = result {
                 self.fail_all(&RequestError::Engine { code: error.code() });
                 return Err(format!("{}: {}", error.code(), error.report()));
@@ -72,17 +86,24 @@ impl ChatLane {
         Ok(())
     }
 
-    fn idle(&self) -> bool {
-        self.waiting.is_empty() && self.running.is_empty()
+    fn at(&self, time: Instant) -> u64 {
+        millis(time.saturating_duration_since(self.epoch))
+    }
+
+    fn show(&self, now: Instant) {
+        let load = self.scheduler.load(self.at(now));
+        show(&self.shared, load.running, load.waiting);
     }
 
     /// Takes what has arrived; sleeps only when there is nothing to do. False when the lane is to end.
     fn receive(&mut self) -> bool {
         let now = Instant::now();
-        if self.shared.deadline(self.drain).is_some_and(|deadline| now >= deadline) || (self.closed && self.idle()) {
+        if self.shared.deadline(self.drain).is_some_and(|deadline| now >= deadline)
+            || (self.closed && self.scheduler.is_idle())
+        {
             return false;
         }
-        if self.idle() {
+        if self.scheduler.is_idle() {
             show(&self.shared, 0, 0);
             self.watchdog.busy(false);
             let command = match self.drain {
@@ -115,38 +136,50 @@ impl ChatLane {
         }
     }
 
+    /// Nothing can be done before a client reads or a command comes.
     fn all_still(&mut self, now: Instant) -> bool {
-        let room = self.running.len() < self.rows();
-        let can_join = room && !self.waiting.is_empty();
-        !can_join && self.running.iter_mut().all(|row| !row.can_send(now))
+        let load = self.scheduler.load(self.at(now));
+        let can_join = load.waiting > 0 && load.running < self.places();
+        self.rebuild.is_empty() && !can_join && self.running.iter_mut().all(|row| !row.can_send(now))
     }
 
-    fn rows(&self) -> usize {
+    /// Requests that may be open: rows that stand still do not take the place of others, up to as many again.
+    fn places(&self) -> usize {
+        let still = self.running.iter().filter(|row| row.is_still()).count();
+        self.rows() + still.min(self.rows())
+    }
+
+    pub(super) fn rows(&self) -> usize {
         self.shared.tuning.rows(self.engine.info().max_batch)
     }
 
     fn accept(&mut self, command: Command) {
         match command {
-            Command::Chat(job) => self.waiting.push_back(Row::new(*job, self.codec.as_ref())),
+            Command::Chat(job) => {
+                let (now, deadline) = (self.at(Instant::now()), self.at(job.clock.deadline));
+                let row = Row::new(*job, self.codec.as_ref());
+                // The queue's bound is kept where requests are admitted; the row dropped here would tell its client.
+                if self.scheduler.push(row, Some(deadline), now).is_err() {
+                    self.shared.metrics.bound_hit("lane");
+                }
+            }
             // The API gives embeddings to embedding lanes only; the dropped reply tells the caller.
             Command::Embed(_) => {}
             Command::Drain(deadline) => self.drain = Some(self.drain.map_or(deadline, |old| old.min(deadline))),
         }
     }
 
-    /// Ends rows that are late, too slow, or whose client has gone.
+    /// Ends running rows that are late, too slow, or whose client has gone.
     fn expire(&mut self, now: Instant) {
         let slow = self.shared.tuning.slow_client;
-        let must_end = |row: &Row| row.is_gone() || row.overdue(now, slow).is_some();
         let mut ended: Vec<Row> = Vec::new();
         let mut at = 0;
-        while at < self.running.len() {
-            if must_end(&self.running[at]) { ended.push(self.running.swap_remove(at)) } else { at += 1 }
-        }
-        if self.waiting.iter().any(must_end) {
-            let (late, kept): (Vec<Row>, Vec<Row>) = self.waiting.drain(..).partition(must_end);
-            self.waiting = kept.into();
-            ended.extend(late);
+        while let Some(row) = self.running.get(at) {
+            if row.is_gone() || row.overdue(now, slow).is_some() {
+                ended.push(self.running.swap_remove(at))
+            } else {
+                at += 1
+            }
         }
         for row in ended {
             self.release(&row);
@@ -157,149 +190,48 @@ impl ChatLane {
         }
     }
 
-    fn release(&mut self, row: &Row) {
+    /// Frees what the row has in the engine and its place in the lane.
+    pub(super) fn release(&mut self, row: &Row) {
+        self.scheduler.finish(row.ticket);
         if let Some(sequence) = row.sequence {
             self.engine.release(sequence);
         }
     }
 
-    /// When a call over these rows is ended.
-    fn until(rows: &[Row]) -> Instant {
-        let soonest = Instant::now() + SHORTEST_CALL;
-        rows.iter().map(|row| row.job.clock.deadline).min().map_or(soonest, |deadline| deadline.max(soonest))
-    }
-
     /// Waiting rows join, as many as there is room for.
     fn admit(&mut self, now: Instant) -> Result<(), EngineError> {
-        let room = self.rows().saturating_sub(self.running.len());
-        let batch: Vec<Row> = self.waiting.drain(..room.min(self.waiting.len())).collect();
-        if batch.is_empty() { Ok(()) } else { self.prefill(batch, now) }
-    }
-
-    fn prefill(&mut self, mut batch: Vec<Row>, now: Instant) -> Result<(), EngineError> {
-        for row in &mut batch {
-            row.leave_queue(now);
+        let rebuilt = std::mem::take(&mut self.rebuild);
+        if !rebuilt.is_empty() {
+            self.prefill(rebuilt, now)?;
         }
-        let prompts: Vec<Vec<u32>> = batch.iter().map(Row::prefix).collect();
-        let spans: Vec<tracing::Span> = batch
-            .iter()
-            .map(|row| tracing::debug_span!(parent: &row.job.span, "engine.prefill", rows = batch.len(), tokens = row.job.prompt.len()))
-            .collect();
-        let begun = Instant::now();
-        let result = self.watchdog.guard(Self::until(&batch), || self.engine.prefill(&prompts));
-        drop(spans);
-        let took = begun.elapsed();
-        match result {
-            Ok(answers) => {
-                let eos = self.engine.info().eos_token_ids.clone();
-                for (mut row, (sequence, logits)) in batch.into_iter().zip(answers) {
-                    row.begin(sequence, took, &self.shared);
-                    let progress = row.advance(&logits, &eos);
-                    self.settle(row, progress);
-                }
-                Ok(())
-            }
-            Err(error) if error.terminated() => {
-                self.after_stop(batch);
-                Ok(())
-            }
-            // One bad prompt must not fail its neighbours: each alone.
-            Err(_) if batch.len() > 1 => batch.into_iter().try_for_each(|row| self.prefill(vec![row], now)),
-            Err(error) => self.after_failure(batch, error),
+        self.scheduler.configure(Config { max_requests: super::COMMANDS, max_batch: self.places() });
+        let turn = self.scheduler.next(self.at(now));
+        for expired in turn.expired {
+            let ms = expired.request.job.clock.allowed_ms();
+            expired.request.fail(RequestError::TimedOut { ms }, &self.shared);
         }
-    }
-
-    /// One token for every row whose client keeps up.
-    fn step(&mut self) -> Result<(), EngineError> {
-        let now = Instant::now();
-        let limit = self.rows();
-        let (mut ready, still): (Vec<Row>, Vec<Row>) =
-            std::mem::take(&mut self.running).into_iter().partition(|row| row.sequence.is_some());
-        self.running = still;
-        let mut stepped = Vec::new();
-        for mut row in ready.drain(..) {
-            if stepped.len() < limit && row.can_send(now) { stepped.push(row) } else { self.running.push(row) }
-        }
-        if stepped.is_empty() {
-            return Ok(());
-        }
-        let input: Vec<_> = stepped
-            .iter()
-            .filter_map(|row| Some((row.sequence?, row.generated.last().copied()?)))
-            .collect();
-        let begun = Instant::now();
-        let result = self.watchdog.guard(Self::until(&stepped), || self.engine.step(&input));
-        match result {
-            Ok(answers) => {
-                self.shared.metrics.step(begun.elapsed(), stepped.len());
-                let eos = self.engine.info().eos_token_ids.clone();
-                for (mut row, logits) in stepped.into_iter().zip(answers) {
-                    let progress = row.advance(&logits, &eos);
-                    self.settle(row, progress);
-                }
-                Ok(())
-            }
-            Err(error) if error.terminated() => {
-                self.after_stop(stepped);
-                Ok(())
-            }
-            Err(error) => self.after_failure(stepped, error),
-        }
-    }
-
-    fn settle(&mut self, row: Row, progress: Result<Progress, EngineError>) {
-        match progress {
-            Ok(Progress::Going) => self.running.push(row),
-            Ok(Progress::Ended) => {
+        let mut batch = Vec::with_capacity(turn.admitted.len());
+        for admitted in turn.admitted {
+            let mut row = admitted.request;
+            row.ticket = admitted.ticket;
+            if row.is_gone() {
                 self.release(&row);
-                self.shared.metrics.completed(row.generated.len());
-            }
-            Err(error) => {
-                self.release(&row);
-                row.fail(RequestError::Engine { code: error.code() }, &self.shared);
-            }
-        }
-    }
-
-    /// A call was ended because a row was late: that row times out, the others are prefilled again.
-    fn after_stop(&mut self, rows: Vec<Row>) {
-        let now = Instant::now();
-        for mut row in rows {
-            self.release(&row);
-            row.sequence = None;
-            row.rebuilds += 1;
-            if let Some(error) = row.overdue(now, self.shared.tuning.slow_client) {
-                row.fail(error, &self.shared);
-            } else if row.rebuilds > MAX_REBUILDS {
-                row.fail(RequestError::Engine { code: EngineError::Terminated.code() }, &self.shared);
+                row.abandon(&self.shared);
             } else {
-                self.waiting.push_front(row);
+                batch.push(row);
             }
         }
-    }
-
-    /// A call failed: its requests get an error; the lane goes on if the engine still answers a trivial prompt.
-    fn after_failure(&mut self, rows: Vec<Row>, error: EngineError) -> Result<(), EngineError> {
-        tracing::warn!(code = error.code(), rows = rows.len(), error = error.report(), "an engine call failed");
-        for row in rows {
-            self.release(&row);
-            let refused = RequestError::PromptRefused { reason: error.to_string() };
-            let answer = if error.request_fault() { refused } else { RequestError::Engine { code: error.code() } };
-            row.fail(answer, &self.shared);
-        }
-        if error.request_fault() {
-            return Ok(());
-        }
-        let until = Instant::now() + Duration::from_secs(10);
-        let probe = self.watchdog.guard(until, || self.engine.prefill(&[vec![0]]));
-        for (sequence, _) in probe? {
-            self.engine.release(sequence);
+        let rows = self.rows();
+        while !batch.is_empty() {
+            let rest = batch.split_off(rows.min(batch.len()));
+            self.prefill(std::mem::replace(&mut batch, rest), now)?;
         }
         Ok(())
     }
 
     fn fail_all(&mut self, error: &RequestError) {
-        let rows: Vec<Row> = self.running.drain(..).chain(self.waiting.drain(..)).collect();
+        let waiting = self.scheduler.drain_waiting().into_iter().map(|(_, row)| row);
+        let rows: Vec<Row> = self.running.drain(..).chain(self.rebuild.drain(..)).chain(waiting).collect();
         for row in rows {
             self.release(&row);
             row.fail(error.clone(), &self.shared);

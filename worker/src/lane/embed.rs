@@ -8,7 +8,7 @@ use std::{
 use tidegate_engine::{engine::EmbeddingEngine, error::EngineError};
 
 use super::{
-    job::{Command, Embedded, EmbedJob, LaneShared, Timing},
+    job::{Command, EmbedJob, Embedded, LaneShared, Timing},
     row::show,
     watchdog::Watchdog,
 };
@@ -34,7 +34,12 @@ struct Task {
 }
 
 impl EmbedLane {
-    pub fn new(engine: Box<dyn EmbeddingEngine>, commands: Receiver<Command>, shared: LaneShared, watchdog: Watchdog) -> Self {
+    pub fn new(
+        engine: Box<dyn EmbeddingEngine>,
+        commands: Receiver<Command>,
+        shared: LaneShared,
+        watchdog: Watchdog,
+    ) -> Self {
         Self { engine, commands, shared, watchdog, waiting: VecDeque::new(), drain: None }
     }
 
@@ -130,7 +135,8 @@ impl EmbedLane {
                 break;
             }
             task.begin(now);
-            let next: Vec<_> = task.job.rows.iter().skip(task.vectors.len()).take(limit - rows.len()).cloned().collect();
+            let next: Vec<_> =
+                task.job.rows.iter().skip(task.vectors.len()).take(limit - rows.len()).cloned().collect();
             shares.push(next.len());
             spans.push(tracing::debug_span!(parent: &task.job.span, "engine.embed", rows = next.len()));
             rows.extend(next);
@@ -189,7 +195,9 @@ impl EmbedLane {
             let until = task.job.clock.deadline.max(Instant::now() + SHORTEST_CALL);
             match self.watchdog.guard(until, || self.engine.embed(&rows)) {
                 Ok(vectors) => task.vectors.extend(vectors),
-                Err(error) if error.terminated() => return Err(RequestError::TimedOut { ms: task.job.clock.allowed_ms() }),
+                Err(error) if error.terminated() => {
+                    return Err(RequestError::TimedOut { ms: task.job.clock.allowed_ms() });
+                }
                 Err(error) => return Err(clone_fault(&error)),
             }
         }

@@ -86,7 +86,10 @@ pub enum Event {
     /// The prefill succeeded; from here on a 200 may be sent.
     Started(Timing),
     Text(String),
-    Done { finish: Finish, completion_tokens: usize },
+    Done {
+        finish: Finish,
+        completion_tokens: usize,
+    },
     Failed(RequestError),
 }
 

@@ -1,6 +1,7 @@
 //! A lane: one operating-system thread that owns one loaded version and runs its requests. Handles are cheap to clone; the
 //! lane ends when it was drained, when its deadline came, or when its engine broke. Never blocks the async runtime.
 mod chat;
+mod chat_calls;
 mod embed;
 pub mod job;
 mod row;
@@ -33,8 +34,14 @@ const COMMANDS: usize = 10_000;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Abilities {
     /// Prompt and answer together have at most so many tokens.
-    Chat { max_sequence: usize, vocab_size: usize },
-    Embedding { max_sequence: usize, dimensions: usize },
+    Chat {
+        max_sequence: usize,
+        vocab_size: usize,
+    },
+    Embedding {
+        max_sequence: usize,
+        dimensions: usize,
+    },
 }
 
 /// Sends work to a lane. When all handles are gone, a lane that was told to drain ends as soon as its work is done.
@@ -87,12 +94,13 @@ pub fn start(
             (engine.terminator(), Abilities::Chat { max_sequence: info.max_sequence, vocab_size: info.vocab_size })
         }
         ModelEngine::Embedding(engine) => {
-            let abilities = Abilities::Embedding { max_sequence: engine.max_sequence(), dimensions: engine.dimensions() };
+            let abilities =
+                Abilities::Embedding { max_sequence: engine.max_sequence(), dimensions: engine.dimensions() };
             (engine.terminator(), abilities)
         }
     };
-    let watchdog =
-        Watchdog::start(&format!("watch-{}", model.version), terminator, shared.stop_at.clone()).map_err(WorkerError::Thread)?;
+    let watchdog = Watchdog::start(&format!("watch-{}", model.version), terminator, shared.stop_at.clone())
+        .map_err(WorkerError::Thread)?;
     let body = move || {
         let run = AssertUnwindSafe(move || match model.engine {
             ModelEngine::Chat(engine) => {

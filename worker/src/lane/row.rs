@@ -9,6 +9,7 @@ use tidegate_engine::{
     error::EngineError,
     sampling::Sampler,
 };
+use tidegate_scheduler::Ticket;
 
 use super::{
     job::{ChatJob, Event, Finish, LaneShared, Timing, millis},
@@ -25,6 +26,8 @@ pub const MAX_REBUILDS: u32 = 3;
 pub struct Row {
     pub job: ChatJob,
     pub sequence: Option<SequenceId>,
+    /// Its place in the scheduler, once it has one.
+    pub ticket: Ticket,
     /// Tokens of the answer so far; the last one is fed next.
     pub generated: Vec<u32>,
     pub rebuilds: u32,
@@ -52,6 +55,7 @@ impl Row {
         Self {
             job,
             sequence: None,
+            ticket: Ticket(u64::MAX),
             generated: Vec::new(),
             rebuilds: 0,
             decoder: codec.decoder(),
@@ -69,6 +73,11 @@ impl Row {
         let mut tokens = self.job.prompt.clone();
         tokens.extend_from_slice(&self.generated);
         tokens
+    }
+
+    /// Whether its client does not read at the moment.
+    pub fn is_still(&self) -> bool {
+        self.still_since.is_some()
     }
 
     /// Whether the client has gone.
@@ -111,7 +120,8 @@ impl Row {
             self.started = true;
             self.timing.engine = took;
             shared.metrics.prefill(self.timing, self.job.prompt.len());
-            self.decode_span = tracing::debug_span!(parent: &self.job.span, "engine.decode", tokens = tracing::field::Empty);
+            self.decode_span =
+                tracing::debug_span!(parent: &self.job.span, "engine.decode", tokens = tracing::field::Empty);
             self.send(Event::Started(self.timing));
         }
     }

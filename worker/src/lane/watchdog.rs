@@ -43,7 +43,8 @@ impl Watchdog {
     pub fn start(name: &str, terminate: Arc<dyn Terminate>, stop_at: Arc<OnceLock<Instant>>) -> std::io::Result<Self> {
         let shared = Arc::new(Shared::default());
         let seen = shared.clone();
-        let thread = thread::Builder::new().name(name.to_owned()).spawn(move || watch(&seen, terminate.as_ref(), &stop_at))?;
+        let thread =
+            thread::Builder::new().name(name.to_owned()).spawn(move || watch(&seen, terminate.as_ref(), &stop_at))?;
         Ok(Self { shared, thread: Some(thread) })
     }
 

@@ -51,7 +51,10 @@ impl Metrics {
             requests: counter("tidegate_requests", "Answered requests by endpoint, status and code"),
             request_seconds: seconds("tidegate_request_duration", "From the request's head to the end of its answer"),
             queue_seconds: seconds("tidegate_queue_duration", "From admission to the first engine call"),
-            prefill_seconds: seconds("tidegate_prefill_duration", "Prefill of a chat, or all runs of an embeddings request"),
+            prefill_seconds: seconds(
+                "tidegate_prefill_duration",
+                "Prefill of a chat, or all runs of an embeddings request",
+            ),
             first_token_seconds: seconds("tidegate_time_to_first_token", "From admission to the first token"),
             step_seconds: seconds("tidegate_step_duration", "One engine step"),
             step_rows: meter
@@ -60,9 +63,15 @@ impl Metrics {
                 .with_description("Requests that shared one engine step")
                 .build(),
             tokens: counter("tidegate_tokens", "Tokens by kind: prompt, completion, wasted (answered to nobody)"),
-            cancelled: counter("tidegate_cancelled_requests", "Requests whose client left before the answer was complete"),
+            cancelled: counter(
+                "tidegate_cancelled_requests",
+                "Requests whose client left before the answer was complete",
+            ),
             limit_refusals: counter("tidegate_limit_refusals", "Requests refused by a limit"),
-            shadow_refusals: counter("tidegate_limit_shadow_refusals", "Requests that a limit in shadow mode would have refused"),
+            shadow_refusals: counter(
+                "tidegate_limit_shadow_refusals",
+                "Requests that a limit in shadow mode would have refused",
+            ),
             bound_hits: counter("tidegate_bound_hits", "Times that a bound of this process was hit"),
             pushes: counter("tidegate_pushes", "Resources pushed by the control plane, by type and outcome"),
             loads: counter("tidegate_model_loads", "Loads of model versions by outcome"),

@@ -2,13 +2,12 @@
 //! Never logs a prompt, an answer or a token.
 mod metrics;
 
-use opentelemetry::{Context, KeyValue, global, metrics::MeterProvider as _, propagation::Extractor, trace::TracerProvider as _};
+use opentelemetry::{
+    Context, KeyValue, global, metrics::MeterProvider as _, propagation::Extractor, trace::TracerProvider as _,
+};
 use opentelemetry_otlp::WithExportConfig;
 use opentelemetry_sdk::{
-    Resource,
-    metrics::SdkMeterProvider,
-    propagation::TraceContextPropagator,
-    trace::SdkTracerProvider,
+    Resource, metrics::SdkMeterProvider, propagation::TraceContextPropagator, trace::SdkTracerProvider,
 };
 use prometheus::{Encoder, TextEncoder};
 use tracing_subscriber::{EnvFilter, Layer, filter::Targets, fmt, layer::SubscriberExt, util::SubscriberInitExt};
@@ -46,8 +45,16 @@ impl Telemetry {
         builder = builder.with_resource(resource.clone());
         let mut tracer = None;
         if let Some(endpoint) = &settings.telemetry.otlp_endpoint {
-            let spans = opentelemetry_otlp::SpanExporter::builder().with_tonic().with_endpoint(endpoint).build().map_err(failed)?;
-            let meters = opentelemetry_otlp::MetricExporter::builder().with_tonic().with_endpoint(endpoint).build().map_err(failed)?;
+            let spans = opentelemetry_otlp::SpanExporter::builder()
+                .with_tonic()
+                .with_endpoint(endpoint)
+                .build()
+                .map_err(failed)?;
+            let meters = opentelemetry_otlp::MetricExporter::builder()
+                .with_tonic()
+                .with_endpoint(endpoint)
+                .build()
+                .map_err(failed)?;
             tracer = Some(SdkTracerProvider::builder().with_batch_exporter(spans).with_resource(resource).build());
             builder = builder.with_periodic_exporter(meters);
         }

@@ -87,8 +87,5 @@ pub fn optional_key(
     let kind = kind.ok_or_else(|| ApiError::BadQuery { what: "name goes with a kind".to_owned() })?;
     let kind = Kind::parse(kind).ok_or_else(|| ApiError::BadQuery { what: format!("there is no kind {kind:?}") })?;
     let namespace = namespace.unwrap_or(tidegate_policy::names::DEFAULT_NAMESPACE).to_owned();
-    Ok(Some(ObjectKey {
-        kind,
-        object: tidegate_policy::snapshot::ObjectRef { namespace, name: name.to_owned() },
-    }))
+    Ok(Some(ObjectKey { kind, object: tidegate_policy::snapshot::ObjectRef { namespace, name: name.to_owned() } }))
 }

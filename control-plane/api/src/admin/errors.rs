@@ -69,7 +69,9 @@ impl ApiError {
                 Row(S::CONFLICT, "TG-1202", "The object is owned by another door")
             }
             Self::Store(StoreError::NotFound { .. }) => Row(S::NOT_FOUND, "TG-1203", "Not found"),
-            Self::Store(StoreError::BadRequest { .. }) => Row(S::BAD_REQUEST, "TG-1204", "The store refused the request"),
+            Self::Store(StoreError::BadRequest { .. }) => {
+                Row(S::BAD_REQUEST, "TG-1204", "The store refused the request")
+            }
             Self::Unauthorized => Row(S::UNAUTHORIZED, "TG-1302", "A valid admin token is needed"),
             Self::BodyTooLarge { .. } => Row(S::PAYLOAD_TOO_LARGE, "TG-1303", "The body is too large"),
             Self::BadQuery { .. } => Row(S::BAD_REQUEST, "TG-1304", "The path, query or a header is wrong"),
@@ -88,10 +90,8 @@ impl ApiError {
     #[must_use]
     pub fn problem(&self) -> Problem {
         let Row(status, code, title) = self.row();
-        let errors = match self {
-            Self::Rejected(Rejections(all)) => all.iter().map(Mistake::from).collect(),
-            _ => Vec::new(),
-        };
+        let rejections = if let Self::Rejected(Rejections(all)) = self { all.as_slice() } else { &[] };
+        let errors = rejections.iter().map(Mistake::from).collect();
         Problem {
             kind: format!("{PAGES}{code}"),
             title: title.to_owned(),

@@ -43,7 +43,9 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
 
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
         let Body(bytes) = Body::from_request(request, state).await?;
-        serde_json::from_slice(&bytes).map(Self).map_err(|e| ApiError::BadBody { what: format!("the JSON body is wrong: {e}") })
+        serde_json::from_slice(&bytes)
+            .map(Self)
+            .map_err(|e| ApiError::BadBody { what: format!("the JSON body is wrong: {e}") })
     }
 }
 

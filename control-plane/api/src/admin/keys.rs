@@ -62,7 +62,10 @@ fn shown(key: &ApiKey) -> Value {
 #[utoipa::path(post, path = "/api/v1/api-keys", tag = "keys", request_body = NewApiKey,
     responses((status = 201, body = ref("#/components/schemas/CreatedApiKey")),
               (status = "default", body = Problem, content_type = "application/problem+json")))]
-pub async fn create_api_key(State(state): State<AdminState>, JsonBody(new): JsonBody<NewApiKey>) -> Result<Created, ApiError> {
+pub async fn create_api_key(
+    State(state): State<AdminState>,
+    JsonBody(new): JsonBody<NewApiKey>,
+) -> Result<Created, ApiError> {
     if let Some(problem) = tenant_problem(&new.tenant) {
         return Err(bad(format!("tenant: {problem}")));
     }
@@ -89,7 +92,10 @@ pub async fn create_api_key(State(state): State<AdminState>, JsonBody(new): Json
 #[utoipa::path(get, path = "/api/v1/api-keys", tag = "keys", params(PageQuery),
     responses((status = 200, body = ref("#/components/schemas/ApiKeyList")),
               (status = "default", body = Problem, content_type = "application/problem+json")))]
-pub async fn list_api_keys(State(state): State<AdminState>, InQuery(query): InQuery<PageQuery>) -> Result<Json<Value>, ApiError> {
+pub async fn list_api_keys(
+    State(state): State<AdminState>,
+    InQuery(query): InQuery<PageQuery>,
+) -> Result<Json<Value>, ApiError> {
     let page = state.credentials.list_api_keys(page_size(query.limit)?, query.after.as_deref()).await?;
     let items: Vec<Value> = page.items.iter().map(shown).collect();
     Ok(Json(json!({"metadata": {"continue": page.next}, "items": items})))
@@ -99,7 +105,10 @@ pub async fn list_api_keys(State(state): State<AdminState>, InQuery(query): InQu
 #[utoipa::path(delete, path = "/api/v1/api-keys/{id}", tag = "keys", params(("id" = String, Path,)),
     responses((status = 200, body = ref("#/components/schemas/ApiKey")),
               (status = "default", body = Problem, content_type = "application/problem+json")))]
-pub async fn revoke_api_key(State(state): State<AdminState>, InPath(id): InPath<String>) -> Result<Json<Value>, ApiError> {
+pub async fn revoke_api_key(
+    State(state): State<AdminState>,
+    InPath(id): InPath<String>,
+) -> Result<Json<Value>, ApiError> {
     Ok(Json(shown(&state.credentials.revoke_api_key(&id).await?)))
 }
 
@@ -126,7 +135,10 @@ pub enum RoleName {
 #[utoipa::path(post, path = "/api/v1/node-tokens", tag = "keys", request_body = NewNodeToken,
     responses((status = 201, body = ref("#/components/schemas/CreatedNodeToken")),
               (status = "default", body = Problem, content_type = "application/problem+json")))]
-pub async fn create_node_token(State(state): State<AdminState>, JsonBody(new): JsonBody<NewNodeToken>) -> Result<Created, ApiError> {
+pub async fn create_node_token(
+    State(state): State<AdminState>,
+    JsonBody(new): JsonBody<NewNodeToken>,
+) -> Result<Created, ApiError> {
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
     if new.node_id.is_empty() || new.node_id.len() > LONGEST_NODE_ID || !new.node_id.bytes().all(plain) {
         return Err(bad(format!("nodeId: 1 to {LONGEST_NODE_ID} of ASCII letters, digits, `-`, `_`, `.`")));
@@ -150,7 +162,10 @@ pub async fn create_node_token(State(state): State<AdminState>, JsonBody(new): J
 #[utoipa::path(delete, path = "/api/v1/node-tokens/{node_id}", tag = "keys", params(("node_id" = String, Path,)),
     responses((status = 204, description = "Revoked"),
               (status = "default", body = Problem, content_type = "application/problem+json")))]
-pub async fn revoke_node_token(State(state): State<AdminState>, InPath(node_id): InPath<String>) -> Result<StatusCode, ApiError> {
+pub async fn revoke_node_token(
+    State(state): State<AdminState>,
+    InPath(node_id): InPath<String>,
+) -> Result<StatusCode, ApiError> {
     state.credentials.revoke_node_token(&node_id).await?;
     Ok(StatusCode::NO_CONTENT)
 }

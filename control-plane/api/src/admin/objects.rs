@@ -44,7 +44,10 @@ fn add_outcome(response: &mut Response, outcome: Outcome, warnings: &[String]) {
     params(("namespace" = String, Path,), ("plural" = String, Path,), ("name" = String, Path,)),
     responses((status = 200, body = ref("#/components/schemas/Document"), headers(("etag" = String))),
               (status = "default", body = Problem, content_type = "application/problem+json")))]
-pub async fn get(State(state): State<AdminState>, InPath(path): InPath<(String, String, String)>) -> Result<Response, ApiError> {
+pub async fn get(
+    State(state): State<AdminState>,
+    InPath(path): InPath<(String, String, String)>,
+) -> Result<Response, ApiError> {
     Ok(answer(StatusCode::OK, &state.store.get(&key_of(path)?).await?))
 }
 
@@ -139,7 +142,12 @@ pub async fn list_all(
     page(&state, &plural, None, &query).await
 }
 
-async fn page(state: &AdminState, plural: &str, namespace: Option<&str>, query: &PageQuery) -> Result<Json<Value>, ApiError> {
+async fn page(
+    state: &AdminState,
+    plural: &str,
+    namespace: Option<&str>,
+    query: &PageQuery,
+) -> Result<Json<Value>, ApiError> {
     let kind = kind_of(plural)?;
     let page = state.store.list(kind, namespace, page_size(query.limit)?, query.after.as_deref()).await?;
     let items: Vec<Value> = page.items.iter().map(render::document).collect();

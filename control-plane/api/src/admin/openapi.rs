@@ -83,7 +83,8 @@ fn answers() -> Map<String, Value> {
     let any: Vec<Value> = kinds.iter().map(|kind| reference(kind)).collect();
     let lists: Vec<String> = kinds.iter().map(|kind| format!("{kind}List")).collect();
     let next = json!({"type": ["string", "null"], "description": "Pass it as `continue` for the next page."});
-    let page = object(&["resourceVersion", "continue"], json!({"resourceVersion": {"type": "string"}, "continue": next}));
+    let page =
+        object(&["resourceVersion", "continue"], json!({"resourceVersion": {"type": "string"}, "continue": next}));
     let time = json!({"type": "string", "format": "date-time"});
     let maybe_time = json!({"type": ["string", "null"], "format": "date-time"});
     let text = json!({"type": "string"});

@@ -11,7 +11,9 @@ const DRAIN: Duration = Duration::from_secs(5);
 /// Why the admin API cannot be served.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
-    #[error("the admin API at {addr} can be reached from other machines: give it TLS (certificate and key) and a token, or bind it to 127.0.0.1")]
+    #[error(
+        "the admin API at {addr} can be reached from other machines: give it TLS (certificate and key) and a token, or bind it to 127.0.0.1"
+    )]
     Exposed { addr: SocketAddr },
     #[error("the TLS certificate or key of the admin API cannot be used")]
     Tls(#[source] Box<dyn std::error::Error + Send + Sync>),

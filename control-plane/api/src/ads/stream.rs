@@ -66,9 +66,10 @@ async fn first_request<R: Incoming>(
     inbound: &mut Streaming<R>,
 ) -> Result<(R, Node), End> {
     let patience = shared.settings.first_request;
+    let mut drain = shared.drain.clone();
     let first = tokio::select! {
         first = tokio::time::timeout(patience, inbound.message()) => first,
-        () = drained(&mut shared.drain.clone()) => return Err(End::Server(Refusal::Draining)),
+        () = drained(&mut drain) => return Err(End::Server(Refusal::Draining)),
     };
     let mut first = match first {
         Err(_) => return Err(End::Server(Refusal::Silent { seconds: patience.as_secs() })),

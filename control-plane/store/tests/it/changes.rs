@@ -3,8 +3,8 @@ use std::time::Duration;
 
 use serde_json::json;
 use tidegate_policy::{
-    ports::{CredentialStore, FleetStore, ObjectStore},
     ports::{AdminToken, WorkerLease},
+    ports::{CredentialStore, FleetStore, ObjectStore},
     snapshot::ObjectRef,
 };
 use tidegate_store::{Options, PgStore};

@@ -1,7 +1,9 @@
 //! Tokens and keys.
 use chrono::{Duration, Utc};
 use serde_json::json;
-use tidegate_policy::ports::{AdminToken, ApiKey, CredentialStore, NodeIdentity, NodeRole, NodeToken, ObjectStore, StoreError};
+use tidegate_policy::ports::{
+    AdminToken, ApiKey, CredentialStore, NodeIdentity, NodeRole, NodeToken, ObjectStore, StoreError,
+};
 
 use super::store;
 

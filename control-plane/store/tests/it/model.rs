@@ -124,7 +124,11 @@ fn model_rollback(m: &mut Model, to: i64, only: Option<&ObjectKey>, author: &Aut
         return Err("bad");
     }
     let past = m.pasts[usize::try_from(to - 1).unwrap()].clone();
-    let known = |k: &ObjectKey| past.contains_key(k) || m.state.contains_key(k) || m.pasts[..usize::try_from(to).unwrap()].iter().any(|p| p.contains_key(k));
+    let known = |k: &ObjectKey| {
+        past.contains_key(k)
+            || m.state.contains_key(k)
+            || m.pasts[..usize::try_from(to).unwrap()].iter().any(|p| p.contains_key(k))
+    };
     let keys: Vec<ObjectKey> = (0..4).map(name).filter(|k| only.is_none_or(|o| o == k)).collect();
     if only.is_some_and(|k| !past.contains_key(k) && !m.state.contains_key(k)) {
         return Err("not found");
@@ -149,12 +153,17 @@ fn model_rollback(m: &mut Model, to: i64, only: Option<&ObjectKey>, author: &Aut
 }
 
 async fn step(store: &impl ObjectStore, m: &mut Model, op: &Op) -> (Said, Said) {
-    let said = |r: Result<Vec<(_, Outcome)>, StoreError>| r.map(|v| v.into_iter().map(|(_, o)| o).collect()).map_err(|e| kind_of(&e));
+    let said = |r: Result<Vec<(_, Outcome)>, StoreError>| {
+        r.map(|v| v.into_iter().map(|(_, o)| o).collect()).map_err(|e| kind_of(&e))
+    };
     match op {
         Op::Write { items, by, dry } => {
             let writes: Vec<Write> = items
                 .iter()
-                .map(|(n, v, e)| Write { expected_revision: expected_of(m, &name(*n), *e), ..put(&name(*n), json!({"v": v})) })
+                .map(|(n, v, e)| Write {
+                    expected_revision: expected_of(m, &name(*n), *e),
+                    ..put(&name(*n), json!({"v": v}))
+                })
                 .collect();
             let real = store.write(writes.clone(), &author(*by), *dry).await;
             (said(real), model_write(m, &writes, &author(*by), *dry))
@@ -230,7 +239,12 @@ async fn same(store: &impl ObjectStore, ops: &[Op]) -> Result<(), TestCaseError>
 #[test]
 fn the_store_does_what_a_simple_model_does() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let mut runner = TestRunner::new(ProptestConfig { cases: 40, max_shrink_iters: 60, failure_persistence: None, ..ProptestConfig::default() });
+    let mut runner = TestRunner::new(ProptestConfig {
+        cases: 40,
+        max_shrink_iters: 60,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    });
     runner
         .run(&prop::collection::vec(op(), 1..25), |ops| runtime.block_on(async { same(&store().await, &ops).await }))
         .unwrap();

@@ -197,7 +197,10 @@ async fn a_status_makes_no_revision_and_reaches_only_its_own_object() {
     let uid = store.write(vec![put(&m, json!({}))], &rest(), false).await.unwrap()[0].0.uid;
     assert!(store.put_status(&m, uid, json!({"x": 1})).await.unwrap());
     assert!(!store.put_status(&m, uid, json!({"x": 1})).await.unwrap(), "the same status is no change");
-    assert!(!store.put_status(&m, uuid::Uuid::new_v4(), json!({"x": 2})).await.unwrap(), "another uid is another object");
+    assert!(
+        !store.put_status(&m, uuid::Uuid::new_v4(), json!({"x": 2})).await.unwrap(),
+        "another uid is another object"
+    );
     let read = store.get(&m).await.unwrap();
     assert_eq!((read.status, read.revision, read.generation), (json!({"x": 1}), 1, 1));
     let changed = store.write(vec![put(&m, json!({"n": 1}))], &rest(), false).await.unwrap();

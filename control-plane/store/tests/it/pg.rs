@@ -17,7 +17,6 @@ use tempfile::TempDir;
 /// A running server.
 pub struct Server {
     root: TempDir,
-    bin: PathBuf,
     child: Child,
     settings: Vec<&'static str>,
 }
@@ -27,17 +26,36 @@ static DATABASES: AtomicUsize = AtomicUsize::new(0);
 
 /// A fresh database on the server that all tests of this binary share.
 pub fn database() -> String {
-    SHARED.get_or_init(|| Server::start(&[])).database()
+    SHARED.get_or_init(shared).database()
 }
 
-fn bin() -> PathBuf {
+/// The shared server is started by a thread that lives as long as the process: `--pdeathsig` is about the thread that
+/// started a child, and a test's thread ends with the test. A static is never dropped, so a guardian removes the folder.
+fn shared() -> Server {
+    const GUARD: &str = r#"sleep 1000000 & trap "kill $!; sleep 1; rm -rf \"$0\"" TERM; wait"#;
+    let (sender, receiver) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let server = Server::start(&[]);
+        let mut guard = Command::new("setpriv");
+        guard.args(["--pdeathsig", "TERM", "sh", "-c", GUARD]).arg(server.root.path()).process_group(0);
+        guard.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        sender.send(server).unwrap();
+        loop {
+            std::thread::park();
+        }
+    });
+    receiver.recv().unwrap()
+}
+
+/// A program of Postgres: on PATH, or in Debian's folder of the newest version.
+fn program(name: &str) -> PathBuf {
     let on_path = std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()).collect::<Vec<_>>();
-    let mut debian: Vec<PathBuf> =
-        std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten().map(|e| e.path().join("bin")).collect();
+    let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let mut debian: Vec<PathBuf> = versions.map(|e| e.path().join("bin")).collect();
     debian.sort();
     debian.reverse();
-    let found = on_path.into_iter().chain(debian).find(|dir| dir.join("initdb").exists() && dir.join("postgres").exists());
-    found.expect("a Postgres server: install the package postgresql, or put initdb and postgres on PATH")
+    let found = on_path.into_iter().chain(debian).map(|dir| dir.join(name)).find(|path| path.exists());
+    found.unwrap_or_else(|| panic!("{name} is missing: install the package postgresql, or put it on PATH"))
 }
 
 /// Postgres refuses root: there it runs as `postgres` or `nobody`.
@@ -78,15 +96,14 @@ impl Server {
         if let Some(user) = user() {
             assert!(Command::new("chown").arg(user).arg(&data).status().unwrap().success());
         }
-        let bin = bin();
-        let made = command(&bin.join("initdb"))
+        let made = command(&program("initdb"))
             .args(["--username=postgres", "--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C", "-D"])
             .arg(&data)
             .output()
             .unwrap();
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-        let child = spawn(&bin, root.path(), settings);
-        let server = Self { root, bin, child, settings: settings.to_vec() };
+        let child = spawn(root.path(), settings);
+        let server = Self { root, child, settings: settings.to_vec() };
         server.wait();
         server
     }
@@ -104,11 +121,11 @@ impl Server {
     }
 
     /// Runs a client program against the server and returns what it printed.
-    pub fn client(&self, program: &str, args: &[&str]) -> String {
+    pub fn client(&self, name: &str, args: &[&str]) -> String {
         let socket = self.root.path().join("s");
-        let out = Command::new(self.bin.join(program)).arg("-h").arg(socket).args(["-U", "postgres"]).args(args).output();
+        let out = Command::new(program(name)).arg("-h").arg(socket).args(["-U", "postgres"]).args(args).output();
         let out = out.unwrap();
-        assert!(out.status.success(), "{program}: {}", String::from_utf8_lossy(&out.stderr));
+        assert!(out.status.success(), "{name}: {}", String::from_utf8_lossy(&out.stderr));
         String::from_utf8(out.stdout).unwrap()
     }
 
@@ -122,14 +139,14 @@ impl Server {
     /// Starts it again on the same data.
     pub fn restart(&mut self) {
         let _ = std::fs::remove_file(self.root.path().join("data/postmaster.pid"));
-        self.child = spawn(&self.bin, self.root.path(), &self.settings);
+        self.child = spawn(self.root.path(), &self.settings);
         self.wait();
     }
 
     fn wait(&self) {
         let end = Instant::now() + Duration::from_secs(30);
         let ready = || {
-            let ask = Command::new(self.bin.join("pg_isready")).arg("-qh").arg(self.root.path().join("s")).status();
+            let ask = Command::new(program("pg_isready")).arg("-qh").arg(self.root.path().join("s")).status();
             ask.unwrap().success()
         };
         while !ready() {
@@ -145,9 +162,9 @@ impl Server {
     }
 }
 
-fn spawn(bin: &Path, root: &Path, settings: &[&str]) -> Child {
+fn spawn(root: &Path, settings: &[&str]) -> Child {
     let log = std::fs::File::options().create(true).append(true).open(root.join("log")).unwrap();
-    let mut server = command(&bin.join("postgres"));
+    let mut server = command(&program("postgres"));
     server.arg("-D").arg(root.join("data")).arg("-k").arg(root.join("s"));
     for setting in ["listen_addresses=", "max_connections=200", "shared_buffers=32MB"].iter().chain(settings) {
         server.arg("-c").arg(setting);

@@ -1,5 +1,4 @@
-//! How often: one token bucket per limit and counted value in each gateway process, shared by its threads, by ECDS. Routes only
-//! name the limits. A change to any limit replaces this one resource, and with it every bucket of the gateway begins full; the
+//! How often: one token bucket per limit and counted value in each gateway process, shared by its threads, by ECDS. A change to any limit replaces this one resource, and with it every bucket of the gateway begins full; the
 //! workers' buckets keep their balances.
 use envoy_types::pb::envoy::{
     config::core::v3::RuntimeFractionalPercent,
@@ -31,11 +30,13 @@ pub(crate) fn add(set: &mut ResourceSet, snapshot: &Snapshot) {
 }
 
 fn config(snapshot: &Snapshot) -> LocalRateLimit {
+    let held = limits::held(snapshot);
     LocalRateLimit {
         stat_prefix: "limits".to_owned(),
         filter_enabled: always(),
         filter_enforced: always(),
-        descriptors: limits::all(snapshot).into_iter().filter_map(descriptor).collect(),
+        rate_limits: held.iter().flat_map(limits::describe).collect(),
+        descriptors: held.iter().filter_map(|h| descriptor(h.limit)).collect(),
         always_consume_default_token_bucket: falsity(),
         max_dynamic_descriptors: u32v(MAX_VALUES),
         enable_retry_after_header: true,

@@ -7,26 +7,23 @@ pub(crate) mod tracing;
 use envoy_types::pb::envoy::{
     config::core::v3::ExtensionConfigSource,
     extensions::filters::{
-        http::{body_size_limit::v3::BodySizeLimit, router::v3::Router},
+        http::router::v3::Router,
         network::http_connection_manager::v3::{HttpFilter, http_filter::ConfigType},
     },
 };
-use envoy_types::pb::google::protobuf::UInt64Value;
 use prost::{Message, Name};
 
 use crate::{
     any::{ads, pack},
-    settings::GatewaySettings,
     types::{API_KEYS, LIMITS},
 };
 
 /// All filters, first to last.
-pub(crate) fn chain(settings: &GatewaySettings) -> Vec<HttpFilter> {
-    let body = BodySizeLimit { max_request_bytes: Some(UInt64Value { value: u64::from(settings.max_body_bytes) }) };
+pub(crate) fn chain() -> Vec<HttpFilter> {
     vec![
         discovered(API_KEYS, &api_keys::type_url()),
-        fixed("envoy.filters.http.body_size_limit", &body),
         fixed("envoy.filters.http.json_to_metadata", &model::config()),
+        fixed("envoy.filters.http.lua", &model::lua()),
         discovered(LIMITS, &local_limits::type_url()),
         fixed("envoy.filters.http.router", &Router { suppress_envoy_headers: true, ..Default::default() }),
     ]

@@ -1,22 +1,25 @@
-//! Reads `model` out of a JSON body, so that unmodified OpenAI clients are routed. The value goes into dynamic metadata, never
-//! into a header, so a client cannot set it otherwise.
+//! Reads `model` out of a JSON body, so that unmodified OpenAI clients are routed. The header that carries it is under the prefix
+//! that is stripped from every client, so a client cannot set it otherwise.
 use envoy_types::pb::envoy::{
-    extensions::filters::http::json_to_metadata::v3::{
-        JsonToMetadata,
-        json_to_metadata::{KeyValuePair, MatchRules, Rule, Selector, ValueType, selector},
-    },
-    r#type::matcher::v3::{
-        MetadataMatcher, StringMatcher, ValueMatcher,
-        metadata_matcher::{PathSegment, path_segment::Segment},
-        string_matcher::MatchPattern,
-        value_matcher,
+    config::route::v3::{HeaderMatcher, header_matcher::HeaderMatchSpecifier},
+    extensions::filters::http::{
+        json_to_metadata::v3::{
+            JsonToMetadata,
+            json_to_metadata::{KeyValuePair, MatchRules, Rule, Selector, ValueType, selector},
+        },
+        lua::v3::Lua,
     },
 };
 
+use crate::{local_reply::inline, table};
+
+/// Request header inside the gateway: the body's `model`. Removed before the request leaves.
+pub(crate) const HEADER: &str = "x-tidegate-model";
+
 /// Metadata namespace of the filter.
-pub(crate) const NAMESPACE: &str = "envoy.filters.http.json_to_metadata";
+const NAMESPACE: &str = "envoy.filters.http.json_to_metadata";
 /// Key under it.
-pub(crate) const KEY: &str = "model";
+const KEY: &str = "model";
 
 pub(crate) fn config() -> JsonToMetadata {
     let rule = Rule {
@@ -32,28 +35,56 @@ pub(crate) fn config() -> JsonToMetadata {
     };
     let rules = MatchRules {
         rules: vec![rule],
-        allow_content_types_regex: Some(crate::table::regex(r"(?i)application/json[ \t]*(;\C*)?")),
+        allow_content_types_regex: Some(table::regex(r"(?i)application/json[ \t]*(;\C*)?")),
         ..Default::default()
     };
     JsonToMetadata { request_rules: Some(rules), ..Default::default() }
 }
 
-/// Holds when the body's `model` is this string; `None`: any string.
-pub(crate) fn matcher(model_id: Option<&str>) -> MetadataMatcher {
-    MetadataMatcher {
-        filter: NAMESPACE.to_owned(),
-        path: vec![PathSegment { segment: Some(Segment::Key(KEY.to_owned())) }],
-        value: Some(value(model_id)),
-        ..Default::default()
-    }
+/// Two things that no configuration of stock filters does.
+///
+/// A header that stands several times is joined by `,` into one (RFC 9110 §5.3 says that this changes nothing). Otherwise Envoy's
+/// routes would test each value alone, its matcher trees all of them joined, its hash policy all of them sorted and its limits
+/// the first.
+///
+/// The model is copied into a header, because a matcher tree reads headers only, and the route is picked again. Text that
+/// cannot be a model id (a line end in it would forge headers) becomes `?`, which no model is called.
+pub(crate) fn lua() -> Lua {
+    Lua { default_source_code: Some(inline(SCRIPT.replace("HEADER", HEADER))), ..Default::default() }
 }
 
-/// The value test of [`matcher`].
-pub(crate) fn value(model_id: Option<&str>) -> ValueMatcher {
-    let pattern = match model_id {
-        Some(id) => MatchPattern::Exact(id.to_owned()),
-        None => MatchPattern::SafeRegex(crate::table::regex(crate::table::ANY_BYTES)),
+const SCRIPT: &str = r#"function envoy_on_request(handle)
+  local headers = handle:headers()
+  local seen, twice = {}, nil
+  for name, value in pairs(headers) do
+    local first = seen[name]
+    if first == nil then
+      seen[name] = value
+    elseif name ~= "cookie" then
+      seen[name] = first .. "," .. value
+      twice = twice or {}
+      twice[name] = true
+    end
+  end
+  for name in pairs(twice or {}) do
+    headers:remove(name)
+    headers:add(name, seen[name])
+  end
+  local found = handle:streamInfo():dynamicMetadata():get("envoy.filters.http.json_to_metadata")
+  local model = found and found["model"]
+  if type(model) == "string" then
+    if #model > 512 or not model:match("^[%w%.%-_/]+$") then model = "?" end
+    headers:replace("HEADER", model)
+  end
+  handle:clearRouteCache()
+end
+"#;
+
+/// The body's `model` is this; `None`: is any text.
+pub(crate) fn matcher(model_id: Option<&str>) -> HeaderMatcher {
+    let specifier = match model_id {
+        Some(id) => HeaderMatchSpecifier::StringMatch(table::exact(id)),
+        None => HeaderMatchSpecifier::PresentMatch(true),
     };
-    let string = StringMatcher { match_pattern: Some(pattern), ..Default::default() };
-    ValueMatcher { match_pattern: Some(value_matcher::MatchPattern::StringMatch(string)) }
+    HeaderMatcher { name: HEADER.to_owned(), header_match_specifier: Some(specifier), ..Default::default() }
 }

@@ -1,5 +1,5 @@
-//! Prints a parsed pattern for RE2 and for `regex::bytes`. The two texts differ only in what a class does with bytes above
-//! 0x7F: RE2 compiles such a class to UTF-8 sequences, and the text for `regex` spells the same sequences out.
+//! Prints a parsed pattern for RE2 and for `regex::bytes`. The two texts differ only in how a class with the bytes above 0x7F is
+//! written: negated for RE2, spelled out for `regex`. Both take single bytes.
 use std::fmt::Write as _;
 
 use regex_syntax::hir::{Class, Hir, HirKind, Look, Repetition};
@@ -12,9 +12,6 @@ pub(super) enum Dialect {
     Re2,
     Bytes,
 }
-
-/// One UTF-8 sequence beyond ASCII as RE2 compiles it (`Compiler::Add_80_10ffff`): overlong forms and surrogates included.
-const BEYOND_ASCII: &str = r"[\xC2-\xDF][\x80-\xBF]|[\xE0-\xEF][\x80-\xBF][\x80-\xBF]|[\xF0-\xF4][\x80-\xBF][\x80-\xBF][\x80-\xBF]";
 
 /// A class: which ASCII characters, and whether everything beyond ASCII.
 pub(super) struct AsciiClass {
@@ -121,15 +118,7 @@ pub(super) fn ascii_class(class: &Class) -> Result<AsciiClass, PatternError> {
 fn print_class(class: &AsciiClass, dialect: Dialect, out: &mut String) {
     match (class.beyond, dialect) {
         (false, _) => bracket("[", &class.ranges, out),
-        (true, Dialect::Bytes) => {
-            out.push_str("(?:");
-            if !class.ranges.is_empty() {
-                bracket("[", &class.ranges, out);
-                out.push('|');
-            }
-            out.push_str(BEYOND_ASCII);
-            out.push(')');
-        }
+        (true, Dialect::Bytes) => bracket("[", &[class.ranges.as_slice(), &[(0x80, 0xFF)]].concat(), out),
         (true, Dialect::Re2) => match complement(&class.ranges) {
             missing if missing.is_empty() => out.push_str(r"(?:[^\n]|\n)"),
             missing => bracket("[^", &missing, out),
@@ -165,11 +154,12 @@ fn bracket(open: &str, ranges: &[(u8, u8)], out: &mut String) {
     out.push(']');
 }
 
-/// One character, escaped so that both syntaxes read it as itself.
+/// One character, written so that both syntaxes read it as itself. Only escapes that mean the same in both are used: `\<`,
+/// for one, is a word boundary in `regex`.
 fn byte(b: u8, out: &mut String) {
     if b.is_ascii_alphanumeric() || b == b'_' {
         out.push(char::from(b));
-    } else if b.is_ascii_punctuation() {
+    } else if matches!(b, b'.' | b'-' | b'+' | b'/') {
         out.push('\\');
         out.push(char::from(b));
     } else {

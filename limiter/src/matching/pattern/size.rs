@@ -3,8 +3,8 @@ use regex_syntax::hir::{Hir, HirKind};
 
 use super::print::ascii_class;
 
-/// Instructions that one UTF-8 sequence beyond ASCII takes.
-const BEYOND_ASCII: usize = 9;
+/// Instructions that the bytes beyond ASCII take in a class.
+const BEYOND_ASCII: usize = 1;
 
 /// Instructions around every program: match, fail and the two ends.
 const FRAME: usize = 5;

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use ort::session::{RunOptions, SessionInputValue};
 use ort::value::{DynValue, Tensor};
 
+use crate::call::check_rows;
 use crate::config::ChatConfig;
 use crate::engine::{ChatEngine, ChatInfo, SequenceId, Terminate};
 use crate::error::{EngineError, ModelLabel, Stage};
-use crate::fake::check_rows;
 use crate::onnx::gate::RunGate;
 use crate::onnx::inspect::layered;
 use crate::onnx::kv::{KvCache, Past};

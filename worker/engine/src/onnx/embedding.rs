@@ -4,10 +4,10 @@ use std::sync::Arc;
 use ort::session::SessionInputValue;
 use ort::value::Tensor;
 
+use crate::call::check_rows;
 use crate::config::EmbeddingConfig;
 use crate::engine::{EmbeddingEngine, Terminate};
 use crate::error::{EngineError, ModelLabel, Stage};
-use crate::fake::check_rows;
 use crate::onnx::gate::RunGate;
 use crate::onnx::session::MappedSession;
 use crate::onnx::{check_tokens, run_failed};

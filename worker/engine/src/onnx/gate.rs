@@ -30,10 +30,7 @@ impl RunGate {
     }
 
     /// Does one call, which may have several runs. When it was stopped, the error says so, whatever the runs answered.
-    pub(crate) fn call<T>(
-        &self,
-        body: impl FnOnce(&RunOptions) -> Result<T, EngineError>,
-    ) -> Result<T, EngineError> {
+    pub(crate) fn call<T>(&self, body: impl FnOnce(&RunOptions) -> Result<T, EngineError>) -> Result<T, EngineError> {
         {
             let mut state = self.lock();
             self.options.unterminate().map_err(run_failed)?;

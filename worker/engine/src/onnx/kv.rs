@@ -101,7 +101,10 @@ impl KvCache {
         if let Some(group) = slots.first().and_then(|slot| self.groups.get(&slot.group))
             && group.rows == slots.len()
             && group.width > longest
-            && slots.iter().enumerate().all(|(row, slot)| slot.row == row && Some(slot.group) == slots.first().map(|s| s.group))
+            && slots
+                .iter()
+                .enumerate()
+                .all(|(row, slot)| slot.row == row && Some(slot.group) == slots.first().map(|s| s.group))
         {
             return Ok(Past::Group(&group.tensors));
         }
@@ -182,7 +185,8 @@ impl KvCache {
     fn width(&self, rows: usize, shape: &[i64]) -> Option<usize> {
         let [r, heads, width, dim] = *<&[i64; 4]>::try_from(shape).ok()?;
         let size = |n: i64| usize::try_from(n).ok();
-        (size(r) == Some(rows) && size(heads) == Some(self.heads) && size(dim) == Some(self.dim)).then(|| size(width))?
+        (size(r) == Some(rows) && size(heads) == Some(self.heads) && size(dim) == Some(self.dim))
+            .then(|| size(width))?
     }
 }
 

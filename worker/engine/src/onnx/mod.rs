@@ -27,7 +27,11 @@ pub(crate) struct SessionSpec<'a> {
 }
 
 /// A warmed-up decoder.
-pub(crate) fn chat(spec: &SessionSpec<'_>, config: ChatConfig, max_batch: usize) -> Result<chat::OnnxChat, EngineError> {
+pub(crate) fn chat(
+    spec: &SessionSpec<'_>,
+    config: ChatConfig,
+    max_batch: usize,
+) -> Result<chat::OnnxChat, EngineError> {
     let kv_bytes = kv::bytes(&config, max_batch);
     let session = session::build(spec, kv_bytes)?;
     inspect::chat(&session, &config)?;

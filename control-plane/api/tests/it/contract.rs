@@ -1,0 +1,137 @@
+//! The OpenAPI document as a contract: it lists what the router has, and every answer is what it says.
+use http::Method;
+use serde_json::{Value, json};
+use tidegate_api::admin::openapi_document;
+
+use super::app::{Answer, App};
+
+/// The template of the document that a path belongs to; a fixed segment goes before a parameter, as in the router.
+fn template(path: &str) -> Option<&'static str> {
+    let segments: Vec<&str> = path.split('/').collect();
+    let fits = |t: &&String| {
+        let parts: Vec<&str> = t.split('/').collect();
+        parts.len() == segments.len() && parts.iter().zip(&segments).all(|(p, s)| p.starts_with('{') || p == s)
+    };
+    let paths = openapi_document()["paths"].as_object().unwrap();
+    paths.keys().filter(fits).min_by_key(|t| t.matches('{').count()).map(String::as_str)
+}
+
+fn schema_check(schema: &Value, instance: &Value) {
+    let document = json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "components": openapi_document()["components"],
+        "allOf": [schema],
+    });
+    let validator = jsonschema::validator_for(&document).unwrap();
+    let errors: Vec<String> = validator.iter_errors(instance).map(|e| format!("{}: {e}", e.instance_path())).collect();
+    assert!(errors.is_empty(), "{errors:#?}\nin {instance:#}\nby {schema}");
+}
+
+/// Fails unless the answer is what the document says of this address.
+pub fn check(method: &Method, path: &str, answer: &Answer) {
+    let problem = json!({"$ref": "#/components/schemas/Problem"});
+    let operation = template(path).map(|t| &openapi_document()["paths"][t][method.as_str().to_lowercase()]);
+    let Some(operation) = operation.filter(|o| o.is_object()) else {
+        assert!(matches!(answer.status.as_u16(), 404 | 405 | 503), "{method} {path} is not in the document");
+        return schema_check(&problem, &answer.json);
+    };
+    let responses = &operation["responses"];
+    let said = responses.get(answer.status.as_str()).or_else(|| responses.get("default"));
+    let said = said.unwrap_or_else(|| panic!("{method} {path} does not document {}: {}", answer.status, answer.text));
+    let Some(content) = said["content"].as_object() else { return assert_eq!(answer.text, "") };
+    let sent = answer.headers["content-type"].to_str().unwrap().split(';').next().unwrap();
+    let media = content.get(sent).unwrap_or_else(|| panic!("{method} {path} does not document {sent}"));
+    if sent.ends_with("json") {
+        schema_check(&media["schema"], &answer.json);
+    }
+}
+
+#[tokio::test]
+async fn the_document_is_served_and_lists_every_route() {
+    let app = App::start().await;
+    let served = app.get("/openapi.json").await.expect(200).json;
+    assert_eq!(&served, openapi_document());
+    assert_eq!(served["openapi"], "3.1.0");
+    let mut listed = Vec::new();
+    for (path, item) in served["paths"].as_object().unwrap() {
+        listed.extend(item.as_object().unwrap().keys().map(|method| format!("{} {path}", method.to_uppercase())));
+    }
+    listed.sort();
+    assert_eq!(
+        listed,
+        [
+            "DELETE /api/v1/api-keys/{id}",
+            "DELETE /api/v1/namespaces/{namespace}/{plural}/{name}",
+            "DELETE /api/v1/node-tokens/{node_id}",
+            "GET /api/v1/api-keys",
+            "GET /api/v1/namespaces/{namespace}/{plural}",
+            "GET /api/v1/namespaces/{namespace}/{plural}/{name}",
+            "GET /api/v1/nodes",
+            "GET /api/v1/revisions",
+            "GET /api/v1/{plural}",
+            "GET /healthz",
+            "GET /metrics",
+            "GET /openapi.json",
+            "GET /readyz",
+            "POST /api/v1/api-keys",
+            "POST /api/v1/apply",
+            "POST /api/v1/diff",
+            "POST /api/v1/explain",
+            "POST /api/v1/namespaces/{namespace}/{plural}/{name}/adopt",
+            "POST /api/v1/node-tokens",
+            "POST /api/v1/rollback",
+            "PUT /api/v1/namespaces/{namespace}/{plural}/{name}",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn every_listed_route_exists_and_all_but_health_want_a_token() {
+    let app = App::start().await;
+    for (path, item) in openapi_document()["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            let method = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
+            let real = path.replace("{plural}", "models").replace(['{', '}'], "");
+            let request = http::Request::builder().method(method.clone()).uri(&real);
+            let answer = app.send(request.body(axum::body::Body::empty()).unwrap()).await;
+            let free = operation["security"] == json!([{}]);
+            assert_eq!(free, !path.starts_with("/api/"), "{method} {path}");
+            assert_eq!(answer.status == 401, !free, "{method} {path}: {}", answer.text);
+        }
+    }
+}
+
+#[test]
+fn every_reference_in_the_document_leads_somewhere() {
+    fn walk(value: &Value, found: &mut Vec<String>) {
+        match value {
+            Value::Object(map) => {
+                if let Some(Value::String(to)) = map.get("$ref") {
+                    found.push(to.clone());
+                }
+                map.values().for_each(|v| walk(v, found));
+            }
+            Value::Array(items) => items.iter().for_each(|v| walk(v, found)),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        }
+    }
+    let mut found = Vec::new();
+    walk(openapi_document(), &mut found);
+    assert!(found.len() > 30);
+    for to in found {
+        assert!(openapi_document().pointer(to.strip_prefix('#').unwrap()).is_some(), "{to}");
+    }
+}
+
+#[test]
+fn a_document_that_the_api_accepts_is_valid_by_the_schema_and_a_wrong_one_is_not() {
+    let document = json!({
+        "apiVersion": "tidegate.dev/v1alpha1", "kind": "WorkerPool", "metadata": {"name": "a"},
+        "spec": {"modelRef": {"name": "m"}, "versions": ["v1"]},
+    });
+    let schema = json!({"$ref": "#/components/schemas/Document"});
+    schema_check(&schema, &document);
+    let mut wrong = document;
+    wrong["spec"]["replica"] = json!(3);
+    assert!(std::panic::catch_unwind(|| schema_check(&schema, &wrong)).is_err());
+}

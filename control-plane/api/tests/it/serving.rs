@@ -1,0 +1,142 @@
+//! Readiness, an absent database, the socket, TLS.
+use std::{net::SocketAddr, path::Path, time::Duration};
+
+use axum::body::Body;
+use http::{Method, Request};
+use http_body_util::{BodyExt, Empty};
+use tidegate_api::admin::{BindError, Tls, guard_bind, serve};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+use super::{
+    app::{App, limit},
+    pg,
+};
+
+#[tokio::test]
+async fn ready_means_a_store_that_can_be_written_and_a_first_snapshot() {
+    let mut server = pg::Server::start(&[]);
+    let app = App::on(&server.database()).await;
+    let ready = || app.send(Request::get("/readyz").body(Body::empty()).unwrap());
+    ready().await.expect(200);
+    app.snapshot.send_replace(None);
+    ready().await.problem(503, "TG-1310");
+    app.refresh().await;
+    ready().await.expect(200);
+    server.kill();
+    let away = ready().await.problem(503, "TG-1200");
+    assert_eq!(away.header("retry-after"), "1");
+    assert!(!away.text.contains("tg-pg-"), "nothing of the database's address is told: {}", away.text);
+    app.get("/healthz").await.expect(200);
+    app.get("/metrics").await.expect(200);
+    app.put("/api/v1/namespaces/default/ratelimitpolicies/l", limit("l", "chat", 1)).await.problem(503, "TG-1200");
+    app.get("/api/v1/models").await.problem(503, "TG-1200");
+    server.restart();
+    ready().await.expect(200);
+    app.put("/api/v1/namespaces/default/ratelimitpolicies/l", limit("l", "chat", 1)).await;
+    app.get("/api/v1/namespaces/default/ratelimitpolicies/l").await.expect(200);
+}
+
+#[test]
+fn beyond_loopback_it_takes_tls_and_a_token() {
+    let ok = |addr: &str, tls, token| guard_bind(addr.parse::<SocketAddr>().unwrap(), tls, token).is_ok();
+    for loopback in ["127.0.0.1:9080", "127.9.9.9:1", "[::1]:9080", "[::ffff:127.0.0.1]:9080"] {
+        assert!(ok(loopback, false, false), "{loopback}");
+    }
+    for open in ["0.0.0.0:9080", "10.0.0.1:9080", "[::]:9080", "[::ffff:10.0.0.1]:9080"] {
+        assert!(!ok(open, false, false) && !ok(open, true, false) && !ok(open, false, true), "{open}");
+        assert!(ok(open, true, true), "{open}");
+    }
+    let refused = guard_bind("0.0.0.0:9080".parse().unwrap(), false, true).unwrap_err();
+    assert!(matches!(refused, BindError::Exposed { .. }));
+    assert_eq!(refused.code(), "TG-1320");
+}
+
+#[tokio::test]
+async fn it_serves_on_a_socket_and_stops_when_asked() {
+    let app = App::start().await;
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let served = tokio::spawn(serve(listener, app.router.clone(), None, async {
+        let _ = stopped.await;
+    }));
+    let client = hyper_util::client::legacy::Client::builder(hyper_util::rt::TokioExecutor::new()).build_http();
+    let request = |path: &str| {
+        Request::builder()
+            .method(Method::GET)
+            .uri(format!("http://{addr}{path}"))
+            .body(Empty::<bytes::Bytes>::new())
+            .unwrap()
+    };
+    let answer = client.request(request("/healthz")).await.unwrap();
+    assert_eq!(answer.status(), 200);
+    assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), "{\"status\":\"ok\"}");
+    assert_eq!(client.request(request("/api/v1/models")).await.unwrap().status(), 401);
+    // Rubbish instead of HTTP ends that connection only.
+    let mut rubbish = TcpStream::connect(addr).await.unwrap();
+    rubbish.write_all(b"\x16\x03\x01rubbish\r\n\r\n").await.unwrap();
+    let mut back = Vec::new();
+    let _ = tokio::time::timeout(Duration::from_secs(5), rubbish.read_to_end(&mut back)).await.unwrap();
+    assert_eq!(client.request(request("/healthz")).await.unwrap().status(), 200);
+    drop(client);
+    stop.send(()).unwrap();
+    tokio::time::timeout(Duration::from_secs(8), served).await.unwrap().unwrap().unwrap();
+    assert!(TcpStream::connect(addr).await.is_err());
+}
+
+#[test]
+fn a_certificate_that_cannot_be_used_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let (cert, key) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
+    let code = |c: &Path, k: &Path| Tls::from_files(c, k).unwrap_err().code();
+    assert_eq!(code(&cert, &key), "TG-1321", "missing");
+    std::fs::write(&cert, "not a certificate").unwrap();
+    std::fs::write(&key, "not a key").unwrap();
+    assert_eq!(code(&cert, &key), "TG-1321", "no PEM");
+}
+
+#[tokio::test]
+async fn over_tls_it_answers_whoever_trusts_its_certificate() {
+    let app = App::start().await;
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let (cert, key) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
+    std::fs::write(&cert, made.cert.pem()).unwrap();
+    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    let tls = Tls::from_files(&cert, &key).unwrap();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    let served = tokio::spawn(serve(listener, app.router.clone(), Some(tls), std::future::pending()));
+
+    let ask = move |trusted: Option<rustls::pki_types::CertificateDer<'static>>| {
+        use std::io::{Read, Write};
+        let mut roots = rustls::RootCertStore::empty();
+        trusted.into_iter().for_each(|c| roots.add(c).unwrap());
+        let config = rustls::ClientConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let name = "localhost".try_into().unwrap();
+        let connection = rustls::ClientConnection::new(config.into(), name).unwrap();
+        let mut stream = rustls::StreamOwned::new(connection, std::net::TcpStream::connect(addr).unwrap());
+        stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
+        let mut answer = Vec::new();
+        match stream.read_to_end(&mut answer) {
+            Ok(_) => Ok(String::from_utf8(answer).unwrap()),
+            Err(_) if !answer.is_empty() => Ok(String::from_utf8(answer).unwrap()),
+            Err(e) => Err(e),
+        }
+    };
+    let trusted = made.cert.der().clone();
+    let answer = tokio::task::spawn_blocking(move || ask(Some(trusted))).await.unwrap().unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert!(
+        tokio::task::spawn_blocking(move || ask(None)).await.unwrap().is_err(),
+        "an unknown certificate is refused"
+    );
+    served.abort();
+}

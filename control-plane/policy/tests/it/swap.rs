@@ -1,0 +1,127 @@
+//! A change of version, step by step: load beside, all serve, move the routes, drop the old.
+use std::collections::BTreeMap;
+
+use serde_json::json;
+use tidegate_policy::{
+    compile::{CompileInput, Compiled, compile},
+    ports::{Everything, VersionState},
+    snapshot::Snapshot,
+};
+
+use crate::{
+    properties::model,
+    scenario::{Scenario, Worker, lease, now},
+};
+
+/// A world that remembers its statuses between compiles, as the store does.
+struct World {
+    everything: Everything,
+}
+
+fn worker(node: &str, port: u16, versions: &[(&str, VersionState)]) -> Worker {
+    let versions: BTreeMap<String, VersionState> = versions.iter().map(|(v, s)| ((*v).to_owned(), *s)).collect();
+    Worker { node: node.to_owned(), pool: "default/p".to_owned(), port, ready: true, versions, error: String::new() }
+}
+
+impl World {
+    fn new(policy: &str) -> Self {
+        let pool = "apiVersion: tidegate.dev/v1alpha1\nkind: WorkerPool\nmetadata: {name: p}\nspec: {modelRef: {name: chat}, versions: [v1], replicas: 2}\n";
+        let apply = [model(), pool.to_owned(), policy.to_owned()].iter().filter(|t| !t.is_empty()).cloned().collect::<Vec<_>>().join("---\n");
+        Self { everything: Scenario { apply, ..Scenario::default() }.everything() }
+    }
+
+    fn workers(&mut self, workers: &[Worker]) -> &mut Self {
+        self.everything.fleet = workers.iter().map(lease).collect();
+        self
+    }
+
+    fn set(&mut self, name: &str, field: &str, value: serde_json::Value) -> &mut Self {
+        let object = self.everything.objects.iter_mut().find(|o| o.key.object.name == name).unwrap();
+        object.spec[field] = value;
+        self
+    }
+
+    fn compile(&mut self) -> Compiled {
+        let compiled = compile(&CompileInput { everything: &self.everything, now: now() });
+        for object in &mut self.everything.objects {
+            object.status = serde_json::to_value(&compiled.statuses[&object.key]).unwrap();
+        }
+        compiled
+    }
+}
+
+fn routed(snapshot: &Snapshot) -> Vec<String> {
+    snapshot.targets[0].split.intervals.iter().filter(|i| i.weight > 0).map(|i| snapshot.arms[&i.arm].version.clone()).collect()
+}
+
+fn loaded(snapshot: &Snapshot) -> Vec<(String, bool)> {
+    snapshot.pools.values().next().unwrap().versions.iter().map(|v| (v.version.name.clone(), v.retained)).collect()
+}
+
+use VersionState::{Draining, Failed, Loading, Serving};
+
+fn v1_everywhere() -> [Worker; 2] {
+    [worker("a", 1, &[("v1", Serving)]), worker("b", 2, &[("v1", Serving)])]
+}
+
+#[test]
+fn a_new_version_takes_over_only_when_every_worker_serves_it() {
+    for policy in ["", "apiVersion: tidegate.dev/v1alpha1\nkind: ReleasePolicy\nmetadata: {name: r}\nspec: {targetRef: {kind: Model, name: chat}, stable: v1}\n"] {
+        let mut world = World::new(policy);
+        assert_eq!(routed(&world.workers(&v1_everywhere()).compile().snapshot), ["v1"]);
+        world.set("p", "versions", json!(["v2"]));
+        if !policy.is_empty() {
+            world.set("r", "stable", json!("v2"));
+        }
+        let keep = [("v2".to_owned(), false), ("v1".to_owned(), true)];
+        // Nobody has heard of it; one loads; one serves and the other still loads.
+        let moments: [[Worker; 2]; 3] = [
+            v1_everywhere(),
+            [worker("a", 1, &[("v1", Serving), ("v2", Loading)]), worker("b", 2, &[("v1", Serving)])],
+            [worker("a", 1, &[("v1", Serving), ("v2", Serving)]), worker("b", 2, &[("v1", Serving), ("v2", Loading)])],
+        ];
+        for moment in moments {
+            let snapshot = world.workers(&moment).compile().snapshot;
+            assert_eq!(routed(&snapshot), ["v1"]);
+            assert_eq!(loaded(&snapshot), keep);
+        }
+        let both = |n, port| worker(n, port, &[("v1", Serving), ("v2", Serving)]);
+        let snapshot = world.workers(&[both("a", 1), both("b", 2)]).compile().snapshot;
+        assert_eq!(routed(&snapshot), ["v2"]);
+        assert_eq!(loaded(&snapshot), [("v2".to_owned(), false)]);
+        assert_eq!(snapshot.arms["model.default.chat.v2"].endpoints.len(), 2);
+        // A worker that comes back and loads v2 anew does not move anybody back.
+        let after = [worker("a", 1, &[("v1", Draining), ("v2", Serving)]), worker("b", 2, &[("v2", Loading)])];
+        assert_eq!(routed(&world.workers(&after).compile().snapshot), ["v2"]);
+    }
+}
+
+#[test]
+fn a_version_that_fails_everywhere_never_takes_over() {
+    let mut world = World::new("");
+    world.workers(&v1_everywhere()).compile();
+    world.set("p", "versions", json!(["v2"]));
+    let failing = |n, port| worker(n, port, &[("v1", Serving), ("v2", Failed)]);
+    let compiled = world.workers(&[failing("a", 1), failing("b", 2)]).compile();
+    assert_eq!(routed(&compiled.snapshot), ["v1"]);
+    assert!(loaded(&compiled.snapshot).contains(&("v1".to_owned(), true)));
+}
+
+#[test]
+fn a_candidate_that_was_never_there_leaves_its_share_with_stable() {
+    let policy = "apiVersion: tidegate.dev/v1alpha1\nkind: ReleasePolicy\nmetadata: {name: r}\nspec: {targetRef: {kind: Model, name: chat}, stable: v1, candidate: v2, steps: [{weight: 50}]}\n";
+    let mut world = World::new(policy);
+    assert_eq!(routed(&world.workers(&v1_everywhere()).compile().snapshot), ["v1", "v1"]);
+    let both = |n, port| worker(n, port, &[("v1", Serving), ("v2", Serving)]);
+    assert_eq!(routed(&world.workers(&[both("a", 1), both("b", 2)]).compile().snapshot), ["v2", "v1"]);
+    // From now on the candidate is the candidate, whoever serves it.
+    assert_eq!(routed(&world.workers(&v1_everywhere()).compile().snapshot), ["v2", "v1"]);
+}
+
+#[test]
+fn a_worker_that_is_not_ready_gets_no_requests() {
+    let mut away = worker("b", 2, &[("v1", Serving)]);
+    away.ready = false;
+    let snapshot = World::new("").workers(&[worker("a", 1, &[("v1", Serving)]), away]).compile().snapshot;
+    assert_eq!(snapshot.arms["model.default.chat.v1"].endpoints.len(), 1);
+}

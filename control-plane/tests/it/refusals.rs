@@ -1,0 +1,103 @@
+//! What the command line says when it cannot do what it was told: a code, a sentence, an exit status, and never the token.
+use std::{
+    io::{Read as _, Write as _},
+    net::TcpListener,
+    path::Path,
+    process::Output,
+};
+
+use crate::scene::{PROGRAM, command};
+
+fn run(dir: &Path, args: &[&str]) -> (Option<i32>, String, String) {
+    let output: Output = command(PROGRAM).args(args).current_dir(dir).output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+fn with_token() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join(".tidegate")).unwrap();
+    std::fs::write(dir.path().join(".tidegate/admin-token"), "tga_verysecret\n").unwrap();
+    dir
+}
+
+/// Answers one request, and gives back what it was.
+fn stub(answer: &'static str) -> (String, std::thread::JoinHandle<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let served = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut request = Vec::new();
+        let mut buffer = [0; 4096];
+        // The body follows the head at once; a short pause means that it is complete.
+        stream.set_read_timeout(Some(std::time::Duration::from_millis(300))).unwrap();
+        while let Ok(n @ 1..) = stream.read(&mut buffer) {
+            request.extend_from_slice(&buffer[..n]);
+        }
+        stream.write_all(answer.as_bytes()).unwrap();
+        String::from_utf8(request).unwrap()
+    });
+    (url, served)
+}
+
+#[test]
+fn each_failure_has_its_code_and_its_exit_status() {
+    let dir = with_token();
+    let none = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("bad.yaml"), "kind: Model\nmetadata: {name: [\n").unwrap();
+    std::fs::write(dir.path().join("twice.yaml"), "kind: Model\nkind: Model\n").unwrap();
+    std::fs::create_dir(dir.path().join("empty")).unwrap();
+    let nobody = "http://127.0.0.1:9";
+    for (args, status, words) in [
+        (&["get", "models", "--server", nobody][..], 69, "TG-1510"),
+        (&["get", "pods", "--server", nobody], 64, "TG-1515"),
+        (&["get"], 64, "Usage"),
+        (&["frobnicate"], 64, "unrecognized"),
+        (&["get", "models", "--server", "http://192.0.2.1:9080"], 77, "TG-1514"),
+        (&["apply", "-f", "absent.yaml"], 66, "absent.yaml"),
+        (&["apply", "-f", "bad.yaml"], 66, "bad.yaml"),
+        (&["apply", "-f", "twice.yaml"], 66, "duplicate"),
+        (&["apply", "-f", "empty"], 66, "no .yaml"),
+        (&["apply", "-f", "https://example.com/x.yaml"], 66, "TG-1512"),
+        (&["explain", "--model", "m", "--header", "x", "--server", nobody], 64, "Name: value"),
+        (&["get", "models", "--server", nobody, "--ca-file", "bad.yaml"], 1, "TG-1516"),
+    ] {
+        let (code, out, err) = run(dir.path(), args);
+        assert_eq!(code, Some(status), "{args:?}\n{out}{err}");
+        assert!(err.contains(words), "{args:?}\n{err}");
+        assert!(!err.contains("verysecret") && !out.contains("verysecret"));
+    }
+    let (code, _, err) = run(none.path(), &["get", "models", "--data-dir", "nowhere"]);
+    assert_eq!((code, err.contains("TG-1511") && err.contains("nowhere/admin-token")), (Some(77), true), "{err}");
+    for args in [&["--help"][..], &["up", "--help"], &["api-key", "create", "--help"], &["--version"], &["version"]] {
+        let (code, out, _) = run(none.path(), args);
+        assert_eq!((code, out.is_empty()), (Some(0), false), "{args:?}");
+    }
+}
+
+#[test]
+fn a_refused_document_is_traced_to_its_file() {
+    let dir = with_token();
+    std::fs::write(dir.path().join("a.yaml"), "kind: Model\n---\n---\nkind: WorkerPool\n").unwrap();
+    let (url, served) = stub(
+        "HTTP/1.1 422 Unprocessable Entity\r\ncontent-type: application/problem+json\r\nconnection: close\r\n\r\n\
+         {\"title\":\"invalid\",\"status\":422,\"code\":\"TG-1301\",\"detail\":\"nothing was stored\",\
+         \"errors\":[{\"path\":\"$.spec\",\"message\":\"is missing\",\"code\":\"TG-1003\",\"document\":1}]}",
+    );
+    let (code, out, err) = run(dir.path(), &["apply", "-f", "a.yaml", "--server", &url]);
+    assert_eq!((code, out.as_str()), (Some(1), ""));
+    assert_eq!(err, "error: TG-1301 nothing was stored\n  a.yaml (document 2): $.spec: is missing (TG-1003)\n");
+    let request = served.join().unwrap();
+    assert!(request.starts_with("POST /api/v1/apply HTTP/1.1\r\n"), "{request}");
+    assert!(request.contains("authorization: Bearer tga_verysecret\r\n"), "{request}");
+    assert!(request.ends_with("\r\n\r\n[{\"kind\":\"Model\"},{\"kind\":\"WorkerPool\"}]"), "{request}");
+}
+
+#[test]
+fn an_answer_that_is_not_from_tidegate_is_told() {
+    let dir = with_token();
+    let (url, served) = stub("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n<html>login</html>");
+    let (code, _, err) = run(dir.path(), &["get", "models", "--server", &url]);
+    assert_eq!((code, err.contains("TG-1513")), (Some(1), true), "{err}");
+    served.join().unwrap();
+}

@@ -1,0 +1,48 @@
+//! The fake's text: no vocabulary file, nothing that can fail.
+use super::{END, EOS, ROLE};
+use crate::engine::{ChatMessage, TextCodec, TokenDecoder};
+use crate::error::EngineError;
+use crate::utf8::Utf8Buffer;
+
+/// One token per byte, and three marks that no text can produce.
+pub struct FakeCodec;
+
+impl TextCodec for FakeCodec {
+    fn encode(&self, text: &str) -> Result<Vec<u32>, EngineError> {
+        Ok(text.bytes().map(u32::from).chain([EOS]).collect())
+    }
+
+    fn encode_chat(&self, messages: &[ChatMessage]) -> Result<Vec<u32>, EngineError> {
+        let mut tokens = Vec::new();
+        for message in messages {
+            tokens.push(ROLE);
+            tokens.extend(message.role.bytes().map(u32::from));
+            tokens.push(u32::from(b'\n'));
+            tokens.extend(message.content.bytes().map(u32::from));
+            tokens.push(END);
+        }
+        tokens.push(ROLE);
+        tokens.extend(b"assistant\n".iter().copied().map(u32::from));
+        Ok(tokens)
+    }
+
+    fn decoder(&self) -> Box<dyn TokenDecoder> {
+        Box::new(FakeDecoder::default())
+    }
+}
+
+#[derive(Default)]
+struct FakeDecoder(Utf8Buffer);
+
+impl TokenDecoder for FakeDecoder {
+    fn push(&mut self, token: u32) -> Result<String, EngineError> {
+        Ok(match u8::try_from(token) {
+            Ok(byte) => self.0.push(&[byte]),
+            Err(_) => String::new(),
+        })
+    }
+
+    fn finish(&mut self) -> Result<String, EngineError> {
+        Ok(self.0.finish())
+    }
+}

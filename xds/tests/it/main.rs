@@ -1,0 +1,6 @@
+//! Tests of the pure xDS machines: scripted conversations, wire format, change log, client, seeded simulations.
+mod client;
+mod log;
+mod script;
+mod simulation;
+mod wire;
