@@ -94,7 +94,9 @@ pub fn init(settings: &Settings) -> Result<Telemetry, Error> {
     let meters = meters.build();
     global::set_meter_provider(meters.clone());
 
-    let filter = EnvFilter::builder().parse(&settings.log_level).map_err(|e| failed(&e))?;
+    // Postgres' notices ("already exists, skipping") come through sqlx at `info`.
+    let quiet = if settings.log_level.contains("sqlx") { "" } else { ",sqlx=warn" };
+    let filter = EnvFilter::builder().parse(format!("{}{quiet}", settings.log_level)).map_err(|e| failed(&e))?;
     let lines = match settings.log_format {
         LogFormat::Text => tracing_subscriber::fmt::layer().with_ansi(false).with_writer(std::io::stderr).boxed(),
         LogFormat::Json => tracing_subscriber::fmt::layer().json().with_writer(std::io::stderr).boxed(),

@@ -131,8 +131,7 @@ impl Admission {
         if let Some(refusal) = worst {
             return Err(refusal);
         }
-        let standings =
-            applying.iter().filter_map(|(id, key)| self.limits.get_mut(id)?.commit(key, now_ms)).collect();
+        let standings = applying.iter().filter_map(|(id, key)| self.limits.get_mut(id)?.commit(key, now_ms)).collect();
         Ok(Permit { held: applying, standings, shadow_refusals })
     }
 

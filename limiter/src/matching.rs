@@ -6,8 +6,7 @@ mod pattern;
 mod tests;
 
 pub use hash::{BUCKETS, bucket, seed, split_bucket};
-pub use pattern::{MAX_PROGRAM, MAX_SOURCE, Pattern, PatternError};
-use regex::bytes::Regex;
+pub use pattern::{MAX_PROGRAM, MAX_SOURCE, Pattern, PatternError, WholeRegex};
 
 /// What a condition can look at. Header names are lower-case; a repeated header is repeated here, in order.
 #[derive(Clone, Copy, Debug)]
@@ -36,7 +35,10 @@ pub enum ValueTest {
     Exact(String),
     Prefix(String),
     /// `source` is [`Pattern::re2`]: unanchored text for an engine that matches the whole value, such as Envoy's.
-    Regex { source: String, compiled: Regex },
+    Regex {
+        source: String,
+        compiled: WholeRegex,
+    },
     Present,
 }
 
@@ -79,18 +81,26 @@ impl Eq for ValueTest {}
 /// One condition.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Condition {
-    Header { name: String, test: ValueTest },
+    Header {
+        name: String,
+        test: ValueTest,
+    },
     Tenant(String),
     /// xxh64(value, seed) mod 10,000 in `[from, to)`; an absent header does not match.
-    Bucket { header: String, seed: u64, from: u32, to: u32 },
+    Bucket {
+        header: String,
+        seed: u64,
+        from: u32,
+        to: u32,
+    },
 }
 
 /// Compiles a pattern that must match the whole value; the same bytes match as with RE2 in Envoy.
 ///
 /// # Errors
 /// The pattern is outside the subset of [`Pattern`], or too large.
-pub fn full_match(source: &str) -> Result<Regex, PatternError> {
-    Pattern::parse(source).map(|p| p.compiled)
+pub fn full_match(source: &str) -> Result<WholeRegex, PatternError> {
+    Pattern::parse(source)?.built()
 }
 
 impl Condition {

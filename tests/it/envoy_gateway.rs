@@ -1,5 +1,6 @@
 //! Real Envoy with what `translate` makes, and origins that behave as workers do on their worst day. No control plane: the
 //! resources come as files, so each test sets exactly what it needs.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::cloned_ref_to_slice_refs)]
 mod keys;
 mod limits;
 mod replies;
@@ -40,10 +41,14 @@ struct Bench {
 impl Bench {
     /// `prepare` changes the snapshot before Envoy starts.
     fn start(prepare: impl FnOnce(&mut Snapshot)) -> Self {
+        Self::start_with(GatewaySettings::default(), prepare)
+    }
+
+    fn start_with(settings: GatewaySettings, prepare: impl FnOnce(&mut Snapshot)) -> Self {
         let origin = EchoOrigin::start().unwrap().address;
         let mut snapshot = two_arms(origin);
         prepare(&mut snapshot);
-        let settings = GatewaySettings { listen: ports::free().unwrap(), ..GatewaySettings::default() };
+        let settings = GatewaySettings { listen: ports::free().unwrap(), ..settings };
         let dir = EnvoyFiles::prepare().unwrap();
         write(dir.path(), &files::files(&gateway(&snapshot, &settings), dir.path()).unwrap()).unwrap();
         let bootstrap = files::file_bootstrap(dir.path(), &dir.path().join("admin.sock"));
@@ -88,7 +93,10 @@ fn two_arms(origin: SocketAddr) -> Snapshot {
     let arm = |version: &str| {
         let cluster = format!("model.default.chat.{version}");
         let endpoints = vec![origin];
-        (cluster.clone(), Arm { cluster, model: model.clone(), version: version.to_owned(), endpoints, max_concurrency: None })
+        (
+            cluster.clone(),
+            Arm { cluster, model: model.clone(), version: version.to_owned(), endpoints, max_concurrency: None },
+        )
     };
     let interval = |version: &str, label: &str| Interval {
         arm: format!("model.default.chat.{version}"),

@@ -1,5 +1,6 @@
 //! `explain` and real Envoy give the same answer for the same request, byte for byte; and both give the answer of the documented
 //! order of precedence, which is written here a second time. Seeded: a failure names the request and comes again.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod policies;
 mod precedence;
 mod requests;
@@ -89,7 +90,8 @@ fn two_rules_in_the_wrong_order_are_noticed() {
 fn two_matching_rules<'a>(world: &World, request: &'a Request) -> Option<(&'a Request, usize, usize)> {
     let target = world.target(&request.model);
     let headers = request.lower_case();
-    let holds = |rule: &tidegate_policy::snapshot::Rule| rule.conditions.iter().all(|c| c.holds(&request.view(&headers)));
+    let holds =
+        |rule: &tidegate_policy::snapshot::Rule| rule.conditions.iter().all(|c| c.holds(&request.view(&headers)));
     let mut matching = target.rules.iter().enumerate().filter(|(_, r)| holds(r)).map(|(i, _)| i);
     Some((request, matching.next()?, matching.next()?))
 }
@@ -134,7 +136,10 @@ fn arm(world: &World, explained: &Explanation, answer: &Response) -> Result<(), 
         return Err(format!("the origin of {version} was told another version: {echoed}"));
     }
     if explained.random {
-        let possible = explained.shares.iter().any(|s| s.weight > 0 && s.version == version && s.arm == answer.header("x-tidegate-arm"));
+        let possible = explained
+            .shares
+            .iter()
+            .any(|s| s.weight > 0 && s.version == version && s.arm == answer.header("x-tidegate-arm"));
         return if possible { Ok(()) } else { Err(format!("{version} is none of the shares {:?}", explained.shares)) };
     }
     same("arm", answer.header("x-tidegate-arm"), explained.arm.as_deref().unwrap_or("none"))?;

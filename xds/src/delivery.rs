@@ -34,7 +34,7 @@ impl Group {
         self.adds.is_empty() && self.removes.is_empty()
     }
 
-    fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.adds.len() + self.removes.len()
     }
 }
@@ -57,9 +57,14 @@ pub(crate) struct InFlight {
 pub(crate) enum Verdict {
     /// The nonce is of an older response.
     Stale,
-    Acked { in_flight: InFlight },
+    Acked {
+        in_flight: InFlight,
+    },
     /// `refused` are known to be bad; the rest of the response is tried again in parts.
-    Nacked { in_flight: InFlight, refused: Vec<Arc<str>> },
+    Nacked {
+        in_flight: InFlight,
+        refused: Vec<Arc<str>>,
+    },
 }
 
 /// See the module.
@@ -144,6 +149,11 @@ impl Delivery {
             self.joined = state.seq();
         }
         self.cursor = state.seq();
+    }
+
+    /// Nothing was asked for yet.
+    pub fn is_new(&self) -> bool {
+        self.cursor == 0
     }
 
     /// Compares one name with what is published.
@@ -240,8 +250,7 @@ impl Delivery {
     pub fn keep_known(&mut self, entry: &Arc<Entry>, keep_entry: bool) {
         self.drop_known(entry.name());
         self.fingerprint = self.fingerprint.wrapping_add(if keep_entry { entry.fingerprint() } else { 0 });
-        let known =
-            Known { version: entry.version().clone(), certain: true, entry: keep_entry.then(|| entry.clone()) };
+        let known = Known { version: entry.version().clone(), certain: true, entry: keep_entry.then(|| entry.clone()) };
         self.known.insert(entry.name().clone(), known);
     }
 
@@ -281,69 +290,12 @@ impl Delivery {
         }
     }
 
-    /// A NACK names no resource reliably. What the error text mentions is tried one by one, the rest as one; without a hint
-    /// the response is halved. A part of one resource that is refused again is the culprit: it is put aside until it
-    /// changes. Every NACK makes the parts strictly smaller, so n resources cost at most 2n - 1 responses, then silence.
-    fn split(&mut self, group: &Group, error: &str) -> Vec<Arc<str>> {
-        let mut refused = Vec::new();
-        if group.len() <= 1 {
-            for entry in &group.adds {
-                let error = error.to_owned();
-                let row = Refused { name: entry.name().clone(), version: entry.version().clone(), error };
-                self.refused.insert(entry.name().clone(), row);
-                refused.push(entry.name().clone());
-            }
-            // A refused removal is not repeated; the client keeps what it wants to keep.
-            for name in &group.removes {
-                self.drop_known(name);
-                self.gone.remove(name);
-            }
-            return refused;
-        }
-        self.doubt(group);
-        let part = |adds: &[Arc<Entry>], removes: &[Arc<str>]| Group { adds: adds.to_vec(), removes: removes.to_vec() };
-        let mut parts = Vec::new();
-        let (named, rest): (Vec<_>, Vec<_>) = group.adds.iter().cloned().partition(|e| mentions(error, e.name()));
-        if !group.removes.is_empty() && !group.adds.is_empty() {
-            parts.extend([part(&group.adds, &[]), part(&[], &group.removes)]);
-        } else if !named.is_empty() && !rest.is_empty() {
-            parts.push(part(&rest, &[]));
-            parts.extend(named.iter().map(|entry| part(std::slice::from_ref(entry), &[])));
-        } else {
-            let (adds, removes) = (group.adds.len() / 2, group.removes.len() / 2);
-            parts.push(part(&group.adds[..adds], &group.removes[..removes]));
-            parts.push(part(&group.adds[adds..], &group.removes[removes..]));
-        }
-        parts.into_iter().rev().for_each(|part| self.probes.push_front(part));
-        refused
-    }
-
-    /// A refusal that came when something else was published already says nothing about what is published now.
-    pub fn forgive_outdated(&mut self, refused: &[Arc<str>], view: &View) {
-        let url = self.type_url.clone();
-        for name in refused {
-            let now = view.get(&url, name).map(|entry| entry.version());
-            if self.refused.get(name).is_some_and(|row| Some(&row.version) != now) {
-                self.refused.remove(name);
-                self.clear_error();
-            }
-        }
-    }
-
-    /// What the client holds of these is not known any more.
-    fn doubt(&mut self, group: &Group) {
-        for entry in &group.adds {
-            let unknown = || Known { version: "".into(), certain: false, entry: None };
-            self.known.entry(entry.name().clone()).or_insert_with(unknown).certain = false;
-        }
-    }
-
     /// The client is known to have some version of this.
     pub fn holds(&self, name: &str) -> bool {
         self.known.get(name).is_some_and(|known| known.certain)
     }
 
-    fn clear_error(&mut self) {
+    pub fn clear_error(&mut self) {
         if self.refused.is_empty() && self.probes.is_empty() {
             self.error = None;
         }
@@ -396,20 +348,4 @@ impl Delivery {
     pub fn version(&self) -> String {
         format!("{:032x}", self.fingerprint)
     }
-}
-
-/// True when `text` holds `name` as a whole word: not as a part of a longer name.
-fn mentions(text: &str, name: &str) -> bool {
-    let part_of_name = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '/');
-    text.match_indices(name).any(|(at, _)| {
-        let before = text[..at].chars().next_back();
-        let mut after = text[at + name.len()..].chars();
-        // A full stop ends a sentence, or goes on with a longer name.
-        let continues = match after.next() {
-            Some('.') => after.next().is_some_and(part_of_name),
-            Some(c) => part_of_name(c),
-            None => false,
-        };
-        !continues && !before.is_some_and(|c| part_of_name(c) || c == '.')
-    })
 }

@@ -3,7 +3,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
     delivery::{Delivery, Known},
-    stream::{Action, Answer, CloseCode, Stream, Variant},
+    stream::{Action, Answer, CloseCode, Stream, Turn, Variant},
 };
 
 /// `envoy.service.discovery.v3.DeltaDiscoveryRequest`, without what only the adapter needs.
@@ -30,17 +30,15 @@ impl Stream {
         if let Err(close) = self.check(&request.type_url, names) {
             return close;
         }
-        let mut actions = Vec::new();
+        let mut turn = Turn::new(now_ms);
         let known_type = self.types.remove(request.type_url.as_str());
         let first = known_type.is_none();
-        let mut delivery =
-            known_type.unwrap_or_else(|| Delivery::new(request.type_url.as_str().into(), now_ms));
+        let mut delivery = known_type.unwrap_or_else(|| Delivery::new(request.type_url.as_str().into(), now_ms));
         // ACK or NACK. A stale nonce answers nothing...
         let answer = Answer { nonce: &request.nonce, error: request.error.as_deref() };
-        self.answer(&mut delivery, &answer, &mut actions);
+        self.answer(&mut delivery, &answer, &mut turn);
         // ... but the change of subscription in the same request must be honoured (unlike in state of the world).
-        let change =
-            delivery.sub.delta(&request.type_url, (&request.subscribe, &request.unsubscribe), first);
+        let change = delivery.sub.delta(&request.type_url, (&request.subscribe, &request.unsubscribe), first);
         if first {
             claim(&mut delivery, &request.initial_versions);
             // A wildcard that begins empty-handed is answered even when there is nothing: the client waits for it to start.
@@ -51,8 +49,8 @@ impl Stream {
         delivery.follow(&view);
         self.joined(&mut delivery, first);
         self.types.insert(delivery.type_url.clone(), delivery);
-        self.pump(now_ms, &mut actions);
-        actions
+        self.pump(&mut turn);
+        turn.actions
     }
 }
 

@@ -5,14 +5,15 @@
 //!  ResourceSet --publish--> Hub -> GroupState (immutable, shared) --on_update--> Stream --Vec<Action>--> a socket
 //!                                                  requests ------on_request----^
 //! ```
-//! The rules of the protocol stand beside the code that holds them: [`delta`] and [`sotw`] for what a request means,
-//! [`phases`] for the order of types, [`delivery`] for ACK, NACK and quarantine.
+//! The rules of the protocol stand beside the code that holds them: `delta` and `sotw` for what a request means,
+//! `phases` for the order of types, `delivery` for ACK and cursor, `refusal` for NACK and quarantine.
 pub mod client;
 mod delivery;
 mod delta;
 pub mod entry;
 pub mod log;
 mod phases;
+mod refusal;
 pub mod resources;
 mod selection;
 mod sotw;

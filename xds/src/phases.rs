@@ -18,7 +18,7 @@ use std::sync::Arc;
 use crate::{
     delivery::Delivery,
     selection::Terms,
-    stream::{Action, Stream, Warming, form},
+    stream::{Stream, Turn, Variant, Warming, form},
     types::{self, CLUSTER, ENDPOINT, LISTENER, ROUTE, ROUTING_ORDER, Tier},
     view::View,
 };
@@ -35,37 +35,43 @@ impl Stream {
     }
 
     /// Sends whatever may be sent now.
-    pub(crate) fn pump(&mut self, now_ms: u64, actions: &mut Vec<Action>) {
+    pub(crate) fn pump(&mut self, turn: &mut Turn) {
         let free: Vec<_> = self.types.keys().filter(|url| types::tier(url) == Tier::Free).cloned().collect();
         for type_url in free {
-            self.pump_type(&type_url, &|_| true, now_ms, actions);
+            self.pump_type(&type_url, &|_| true, turn);
         }
         loop {
-            let before = (actions.len(), self.may_remove_clusters(now_ms));
-            self.pump_clusters(now_ms, actions);
-            self.pump_endpoints(now_ms, actions);
+            let before = (turn.actions.len(), self.may_remove_clusters(turn.now_ms));
+            self.pump_clusters(turn);
+            self.pump_endpoints(turn);
             if self.foundation_settled() {
                 for type_url in ROUTING_ORDER {
-                    self.pump_type(type_url, &|_| true, now_ms, actions);
+                    self.pump_type(type_url, &|_| true, turn);
                 }
             }
-            let moved = self.move_checkpoint(now_ms);
+            let moved = self.move_checkpoint(turn.now_ms);
             // Routes that were found to be in order may have opened the way for removals.
-            if (actions.len(), self.may_remove_clusters(now_ms)) == before && !moved {
+            if (turn.actions.len(), self.may_remove_clusters(turn.now_ms)) == before && !moved {
                 return;
             }
         }
     }
 
-    fn pump_clusters(&mut self, now_ms: u64, actions: &mut Vec<Action>) {
-        let may_remove = self.may_remove_clusters(now_ms);
-        let Some(sent) = self.pump_type(CLUSTER, &|_| may_remove, now_ms, actions) else { return };
-        self.push_endpoints_of(&sent, now_ms);
+    fn pump_clusters(&mut self, turn: &mut Turn) {
+        let may_remove = self.may_remove_clusters(turn.now_ms);
+        let Some(sent) = self.pump_type(CLUSTER, &|_| may_remove, turn) else { return };
+        if self.variant == Variant::Sotw {
+            // After a refusal the full state may take a cluster back to what it was: that is a change to the client as well.
+            let doubtful = self.types.get(CLUSTER).into_iter().flat_map(|d| d.known.iter().filter(|(_, k)| !k.certain));
+            let doubtful: Vec<_> = doubtful.map(|(name, _)| name.clone()).collect();
+            self.push_endpoints_of(&doubtful, false, turn.now_ms);
+        }
+        self.push_endpoints_of(&sent, true, turn.now_ms);
     }
 
     /// A client that is told of a cluster (again) warms it and waits for its endpoints, even those it was sent before
     /// (envoy #13009, #33607): so they follow every cluster.
-    fn push_endpoints_of(&mut self, sent: &[Arc<str>], now_ms: u64) {
+    fn push_endpoints_of(&mut self, sent: &[Arc<str>], may_gate: bool, now_ms: u64) {
         let view = self.view_for(ENDPOINT);
         let nonce = self.nonce;
         let mut endpoints = self.types.remove(ENDPOINT);
@@ -73,7 +79,7 @@ impl Stream {
             let held = self.types.get(CLUSTER).is_some_and(|clusters| clusters.holds(name));
             // A client that never asks for endpoints has no use for them: nothing waits, once the stream had time to ask.
             let still_cold = self.warming.get(name).is_some_and(|warming| warming.gates);
-            let gates = still_cold || (!held && (endpoints.is_some() || !self.grace_over));
+            let gates = still_cold || (may_gate && !held && (endpoints.is_some() || !self.grace_over));
             self.warming.insert(name.clone(), Warming { nonce, gates });
             if gates {
                 self.gated_since_ms = now_ms;
@@ -88,8 +94,8 @@ impl Stream {
         }
     }
 
-    fn pump_endpoints(&mut self, now_ms: u64, actions: &mut Vec<Action>) {
-        let may_remove = self.may_remove_clusters(now_ms);
+    fn pump_endpoints(&mut self, turn: &mut Turn) {
+        let may_remove = self.may_remove_clusters(turn.now_ms);
         let view = self.view_for(CLUSTER);
         // Endpoints go after their cluster: a client that still has the cluster keeps its endpoints.
         let clusters = self.types.remove(CLUSTER);
@@ -97,7 +103,7 @@ impl Stream {
             let held = clusters.as_ref().is_some_and(|clusters| clusters.known.contains_key(name));
             may_remove && (!held || view.get(CLUSTER, name).is_some())
         };
-        self.pump_type(ENDPOINT, &eligible, now_ms, actions);
+        self.pump_type(ENDPOINT, &eligible, turn);
         if let Some(clusters) = clusters {
             self.types.insert(clusters.type_url.clone(), clusters);
         }
@@ -108,8 +114,7 @@ impl Stream {
         &mut self,
         type_url: &str,
         may_remove: &dyn Fn(&str) -> bool,
-        now_ms: u64,
-        actions: &mut Vec<Action>,
+        turn: &mut Turn,
     ) -> Option<Vec<Arc<str>>> {
         let mut delivery = self.types.remove(type_url)?;
         let view = self.view_for(type_url);
@@ -118,7 +123,8 @@ impl Stream {
         let terms = Terms { view: &view, max_bytes, may_remove, form: form(self.variant, type_url) };
         let sent = delivery.select(&terms).map(|selected| {
             let names = selected.group.adds.iter().map(|entry| entry.name().clone()).collect();
-            actions.push(self.send(&mut delivery, selected, now_ms));
+            let response = self.send(&mut delivery, selected, turn.now_ms);
+            turn.actions.push(response);
             names
         });
         self.types.insert(delivery.type_url.clone(), delivery);
@@ -128,7 +134,8 @@ impl Stream {
     /// Clusters and endpoints of the checkpoint are with the client.
     fn foundation_settled(&self) -> bool {
         let reached = |url: &str| self.types.get(url).is_none_or(|d| d.settled >= self.checkpoint.seq());
-        let named = |name: &str| self.checkpoint.get(CLUSTER, name).is_some() && self.checkpoint.get(ENDPOINT, name).is_some();
+        let named =
+            |name: &str| self.checkpoint.get(CLUSTER, name).is_some() && self.checkpoint.get(ENDPOINT, name).is_some();
         let cold = self.warming.iter().any(|(name, warming)| warming.gates && named(name));
         reached(CLUSTER) && reached(ENDPOINT) && !cold
     }
@@ -151,7 +158,8 @@ impl Stream {
     /// still follows, so nothing is taken away.
     fn routing_is_known(&self, now_ms: u64) -> bool {
         let subscribed = |url: &str| self.types.contains_key(url);
-        (subscribed(LISTENER) && subscribed(ROUTE)) || now_ms >= self.opened_ms.saturating_add(self.bounds.phase_timeout_ms)
+        (subscribed(LISTENER) && subscribed(ROUTE))
+            || now_ms >= self.opened_ms.saturating_add(self.bounds.phase_timeout_ms)
     }
 
     /// Removals are held back only because the stream is young.
@@ -176,8 +184,6 @@ impl Stream {
                 delivery.release_held_over(&view);
             }
         }
-        let latest = self.latest.clone();
-        self.warming.retain(|name, _| latest.get(CLUSTER, name).is_some());
         true
     }
 
@@ -188,12 +194,14 @@ impl Stream {
             return;
         }
         let view = self.view_for(ENDPOINT);
-        for name in self.warming.keys().chain(&self.unfinished) {
+        for name in std::mem::take(&mut self.unfinished) {
+            self.warming.entry(name).or_insert(Warming { nonce: self.nonce, gates: false });
+        }
+        for name in self.warming.keys() {
             if delivery.sub.wants(name) {
                 delivery.forced.insert(name.clone());
                 delivery.look_at(name.clone(), &view);
             }
         }
-        self.unfinished.clear();
     }
 }

@@ -5,7 +5,7 @@ use crate::{
     delivery::{Delivery, Group},
     entry::Entry,
     selection::Form,
-    stream::{Action, Answer, CloseCode, Stream, Variant, form},
+    stream::{Action, Answer, CloseCode, Stream, Turn, Variant, form},
     view::View,
 };
 
@@ -35,21 +35,22 @@ impl Stream {
         let known_type = self.types.remove(request.type_url.as_str());
         let first = known_type.is_none();
         let mut delivery = known_type.unwrap_or_else(|| Delivery::new(request.type_url.as_str().into(), now_ms));
-        let mut actions = Vec::new();
+        let mut turn = Turn::new(now_ms);
         // A request with a stale nonce is ignored whole: the client sends another when it has read the newer response.
         if first || request.nonce == delivery.newest_nonce() {
-            self.take(&mut delivery, request, first, &mut actions);
+            self.take(&mut delivery, request, &mut turn);
         }
         self.types.insert(delivery.type_url.clone(), delivery);
-        self.pump(now_ms, &mut actions);
-        actions
+        self.pump(&mut turn);
+        turn.actions
     }
 
-    fn take(&mut self, delivery: &mut Delivery, request: &SotwRequest, first: bool, actions: &mut Vec<Action>) {
+    fn take(&mut self, delivery: &mut Delivery, request: &SotwRequest, turn: &mut Turn) {
+        let first = delivery.is_new();
         // The nonce of a request that opens a stream belongs to an earlier one and says nothing.
         if !first {
             let answer = Answer { nonce: &request.nonce, error: request.error.as_deref() };
-            self.answer(delivery, &answer, actions);
+            self.answer(delivery, &answer, turn);
         }
         let change = delivery.sub.sotw(&request.type_url, &request.names, first);
         let view = self.view_for(&delivery.type_url);

@@ -67,10 +67,16 @@ pub enum CloseCode {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Event {
     /// `published_ms`: when the newest change in it was published; None for the answer to a subscription.
-    Acked { type_url: Arc<str>, resources: usize, published_ms: Option<u64> },
+    Acked {
+        type_url: Arc<str>,
+        resources: usize,
+        published_ms: Option<u64>,
+    },
     Nacked(Nack),
     /// No answer came in time; later phases go ahead.
-    GaveUp { type_url: Arc<str> },
+    GaveUp {
+        type_url: Arc<str>,
+    },
 }
 
 /// A refusal.
@@ -103,6 +109,19 @@ pub struct Stream {
     /// The stream is old enough that its types can be taken as known.
     pub(crate) grace_over: bool,
     pub(crate) nonce: u64,
+}
+
+/// What one call of the machine came to so far.
+#[derive(Debug)]
+pub(crate) struct Turn {
+    pub now_ms: u64,
+    pub actions: Vec<Action>,
+}
+
+impl Turn {
+    pub fn new(now_ms: u64) -> Self {
+        Self { now_ms, actions: Vec::new() }
+    }
 }
 
 /// A cluster whose endpoints are on their way.
@@ -138,32 +157,33 @@ impl Stream {
             return Vec::new();
         }
         self.latest = state.clone();
-        let mut actions = Vec::new();
-        self.pump(now_ms, &mut actions);
-        actions
+        let mut turn = Turn::new(now_ms);
+        self.pump(&mut turn);
+        turn.actions
     }
 
     /// Time went on. Call it at [`Self::deadline_ms`].
     pub fn on_tick(&mut self, now_ms: u64) -> Vec<Action> {
         let timeout = self.bounds.phase_timeout_ms;
-        let mut actions = Vec::new();
+        let mut turn = Turn::new(now_ms);
         let keep = self.variant == Variant::Sotw;
         for delivery in self.types.values_mut() {
             if delivery.give_up(now_ms, timeout, keep) {
-                actions.push(Action::Observe(Event::GaveUp { type_url: delivery.type_url.clone() }));
+                turn.actions.push(Action::Observe(Event::GaveUp { type_url: delivery.type_url.clone() }));
             }
         }
         if now_ms >= self.gated_since_ms.saturating_add(timeout) {
             self.warming.values_mut().for_each(|warming| warming.gates = false);
         }
-        self.pump(now_ms, &mut actions);
-        actions
+        self.pump(&mut turn);
+        turn.actions
     }
 
     /// When [`Self::on_tick`] has something to do; None when only a request or a publication can change anything.
     pub fn deadline_ms(&self) -> Option<u64> {
         let timeout = self.bounds.phase_timeout_ms;
-        let answers = self.types.values().filter_map(|d| d.in_flight.as_ref()).filter(|f| !f.gave_up).map(|f| f.sent_ms);
+        let answers =
+            self.types.values().filter_map(|d| d.in_flight.as_ref()).filter(|f| !f.gave_up).map(|f| f.sent_ms);
         let gated = self.warming.values().any(|warming| warming.gates).then_some(self.gated_since_ms);
         let grace = self.waits_for_routing_types().then_some(self.opened_ms);
         answers.chain(gated).chain(grace).min().map(|since| since.saturating_add(timeout))
@@ -180,7 +200,7 @@ impl Stream {
     }
 
     /// The client's answer to an earlier response, if the request is one.
-    pub(crate) fn answer(&mut self, delivery: &mut Delivery, answer: &Answer<'_>, actions: &mut Vec<Action>) {
+    pub(crate) fn answer(&mut self, delivery: &mut Delivery, answer: &Answer<'_>, turn: &mut Turn) {
         let Ok(nonce) = u64::from_str_radix(answer.nonce, 16) else { return };
         let error = answer.error.map(bounded);
         match delivery.answer(nonce, error.as_deref(), self.variant == Variant::Sotw) {
@@ -192,24 +212,31 @@ impl Stream {
                     resources: in_flight.group.adds.len(),
                     published_ms: in_flight.published_ms,
                 };
-                actions.push(Action::Observe(event));
+                turn.actions.push(Action::Observe(event));
             }
             Verdict::Nacked { in_flight, refused } => {
                 delivery.forgive_outdated(&refused, &self.view_for(&delivery.type_url));
                 self.warmed(delivery, &in_flight);
                 let nack = Nack { type_url: delivery.type_url.clone(), error: error.unwrap_or_default(), refused };
-                actions.push(Action::Observe(Event::Nacked(nack)));
+                turn.actions.push(Action::Observe(Event::Nacked(nack)));
             }
         }
     }
 
-    /// Endpoints were answered after their cluster was sent, or the cluster was refused: nothing to wait for.
+    /// Endpoints were answered after their cluster was sent, or the cluster is gone: nothing to wait for. Nor does
+    /// a refused cluster hold up routes.
     fn warmed(&mut self, delivery: &Delivery, answered: &InFlight) {
         let tier = types::tier(&delivery.type_url);
+        if tier == Tier::Clusters {
+            for name in &answered.group.removes {
+                self.warming.remove(name);
+            }
+        }
         for entry in &answered.group.adds {
-            let refused_cluster = tier == Tier::Clusters && delivery.refused.contains_key(entry.name());
-            let newer = self.warming.get(entry.name()).is_some_and(|warming| answered.nonce > warming.nonce);
-            if refused_cluster || (tier == Tier::Endpoints && newer) {
+            let Some(warming) = self.warming.get_mut(entry.name()) else { continue };
+            if tier == Tier::Clusters && delivery.refused.contains_key(entry.name()) {
+                warming.gates = false;
+            } else if tier == Tier::Endpoints && answered.nonce > warming.nonce {
                 self.warming.remove(entry.name());
             }
         }

@@ -1,6 +1,6 @@
 //! Servers: ADS and fleet over gRPC, admin REST over HTTP
 pub mod admin;
-pub mod credentials;
 pub mod ads;
+pub mod credentials;
 pub mod fleet;
 pub mod nodes;

@@ -1,7 +1,7 @@
 //! Which nodes are here and what each has: the truth behind `/api/v1/nodes`, `proxy-status` and `Programmed`.
 //! In memory only and rebuilt from the streams; it never decides what a node is served.
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -55,6 +55,8 @@ struct Record {
     variant: Option<Variant>,
     build: String,
     types: Vec<tidegate_xds::TypeStatus>,
+    /// What the last stream left unfinished, for the next: `tidegate_xds::Stream::unfinished`.
+    unfinished: BTreeSet<Arc<str>>,
     worker: Option<WorkerView>,
 }
 
@@ -127,16 +129,18 @@ impl NodeRegistry {
         record.variant = Some(peer.variant);
         record.build = peer.build;
         record.types.clear();
+        let unfinished = std::mem::take(&mut record.unfinished);
         drop(inner);
         self.changed();
-        StreamTicket { registry: self.clone(), node_id, number, last: Vec::new() }
+        StreamTicket { registry: self.clone(), node_id, number, last: Vec::new(), unfinished }
     }
 
     /// A worker reported. Load figures alone do not tick.
     pub(crate) fn reported(&self, identity: &NodeIdentity, view: WorkerView) {
         let mut inner = self.lock();
         let record = inner.record(identity);
-        let facts = |view: &WorkerView| (view.incarnation.clone(), view.state.clone(), view.versions.clone(), view.connected);
+        let facts =
+            |view: &WorkerView| (view.incarnation.clone(), view.state.clone(), view.versions.clone(), view.connected);
         let changed = record.worker.as_ref().map(facts) != Some(facts(&view));
         record.worker = Some(view);
         drop(inner);
@@ -168,7 +172,8 @@ impl NodeRegistry {
 impl Inner {
     fn record(&mut self, identity: &NodeIdentity) -> &mut Record {
         if self.nodes.len() >= MAX_NODES && !self.nodes.contains_key(&identity.node_id) {
-            let gone = |record: &&Record| record.stream.is_none() && record.worker.as_ref().is_none_or(|w| !w.connected);
+            let gone =
+                |record: &&Record| record.stream.is_none() && record.worker.as_ref().is_none_or(|w| !w.connected);
             let oldest = self.nodes.values().filter(gone).min_by_key(|record| record.since);
             if let Some(id) = oldest.map(|record| record.identity.node_id.clone()) {
                 self.nodes.remove(&id);
@@ -183,6 +188,7 @@ impl Inner {
             variant: None,
             build: String::new(),
             types: Vec::new(),
+            unfinished: BTreeSet::new(),
             worker: None,
         })
     }
@@ -195,6 +201,8 @@ pub(crate) struct StreamTicket {
     node_id: String,
     number: u64,
     last: Vec<tidegate_xds::TypeStatus>,
+    /// Of the stream before at first, of this one at its end.
+    pub unfinished: BTreeSet<Arc<str>>,
 }
 
 impl StreamTicket {
@@ -220,14 +228,16 @@ impl StreamTicket {
 
 impl Drop for StreamTicket {
     fn drop(&mut self) {
-        let mut inner = self.registry.lock();
+        let registry = self.registry.clone();
+        let mut inner = registry.lock();
         let record = inner.nodes.get_mut(&self.node_id).filter(|record| record.stream == Some(self.number));
         if let Some(record) = record {
             record.stream = None;
+            record.unfinished = std::mem::take(&mut self.unfinished);
             record.since = Utc::now();
         }
         drop(inner);
-        self.registry.changed();
+        registry.changed();
     }
 }
 

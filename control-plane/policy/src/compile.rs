@@ -48,7 +48,15 @@ pub fn compile(input: &CompileInput<'_>) -> Compiled {
     let pools = pools::plans(&objects, &fleet, &routed);
     let limits = limits::compile(&objects);
     let gateways = gateways(everything);
-    let statuses = statuses::Statuses { objects: &objects, fleet: &fleet, routed: &routed, limits: &limits, gateways, now: input.now }.all();
+    let statuses = statuses::Statuses {
+        objects: &objects,
+        fleet: &fleet,
+        routed: &routed,
+        limits: &limits,
+        gateways,
+        now: input.now,
+    }
+    .all();
     let limit_targets = limits.by_model;
     let mut snapshot = Snapshot {
         revision: everything.revision,
@@ -109,8 +117,11 @@ fn gateways(everything: &Everything) -> usize {
 
 /// Keys that are neither revoked nor expired at `now`.
 fn api_keys(input: &CompileInput<'_>) -> BTreeMap<String, ApiKeyPublic> {
-    let good = input.everything.api_keys.iter().filter(|k| {
-        k.revoked_at.is_none_or(|at| at > input.now) && k.expires_at.is_none_or(|at| at > input.now)
-    });
-    good.map(|k| (k.id.clone(), ApiKeyPublic { id: k.id.clone(), tenant: k.tenant.clone(), jwk: k.jwk.clone() })).collect()
+    let good = input
+        .everything
+        .api_keys
+        .iter()
+        .filter(|k| k.revoked_at.is_none_or(|at| at > input.now) && k.expires_at.is_none_or(|at| at > input.now));
+    good.map(|k| (k.id.clone(), ApiKeyPublic { id: k.id.clone(), tenant: k.tenant.clone(), jwk: k.jwk.clone() }))
+        .collect()
 }

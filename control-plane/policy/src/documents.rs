@@ -52,7 +52,11 @@ pub(crate) struct Draft {
 pub fn parse(bytes: &[u8]) -> Result<Vec<Document>, Rejections> {
     let drafts = drafts(bytes)?;
     let rejections: Vec<_> = drafts.iter().flat_map(|d| d.rejections.iter().cloned()).collect();
-    if rejections.is_empty() { Ok(drafts.into_iter().filter_map(|d| d.document).collect()) } else { Err(Rejections(rejections)) }
+    if rejections.is_empty() {
+        Ok(drafts.into_iter().filter_map(|d| d.document).collect())
+    } else {
+        Err(Rejections(rejections))
+    }
 }
 
 /// As [`parse`], but keeps documents with mistakes. An error means that nothing could be read at all.

@@ -3,7 +3,8 @@ mod answer;
 mod words;
 
 pub use answer::{
-    ArmShare, ConditionVerdict, Decider, DeciderKind, ExplainHeader, ExplainRequest, Explanation, LimitVerdict, Outcome, RuleVerdict,
+    ArmShare, ConditionVerdict, Decider, DeciderKind, ExplainHeader, ExplainRequest, Explanation, LimitVerdict,
+    Outcome, RuleVerdict,
 };
 use tidegate_limiter::matching::RequestView;
 pub use tidegate_limiter::matching::split_bucket;
@@ -20,7 +21,13 @@ pub fn explain(snapshot: &Snapshot, request: &ExplainRequest) -> Explanation {
     let headers = headers(request, &mut notes);
     let Some(target) = snapshot.targets.iter().find(|t| t.model_id == request.model) else {
         notes.push(words::unknown_model(&request.model, snapshot));
-        return Explanation { outcome: Outcome::UnknownModel, model: request.model.clone(), revision: snapshot.revision, notes, ..Explanation::default() };
+        return Explanation {
+            outcome: Outcome::UnknownModel,
+            model: request.model.clone(),
+            revision: snapshot.revision,
+            notes,
+            ..Explanation::default()
+        };
     };
     let view = RequestView { headers: &headers, tenant: request.tenant.as_deref() };
     let mut answer = Explanation {
@@ -60,15 +67,23 @@ fn decide(snapshot: &Snapshot, target: &Target, view: &RequestView<'_>, answer: 
         let matched = verdict.matched;
         answer.rules.push(verdict);
         if matched {
-            answer.decided_by =
-                Some(Decider { id: rule.id.clone(), kind: DeciderKind::Rule, owner: rule.owner.to_string(), generation: rule.owner_generation });
+            answer.decided_by = Some(Decider {
+                id: rule.id.clone(),
+                kind: DeciderKind::Rule,
+                owner: rule.owner.to_string(),
+                generation: rule.owner_generation,
+            });
             set_arm(answer, snapshot, &rule.arm, &rule.arm_label);
             return;
         }
     }
     let split = &target.split;
-    answer.decided_by =
-        Some(Decider { id: split.id.clone(), kind: DeciderKind::Split, owner: split.owner.to_string(), generation: split.owner_generation });
+    answer.decided_by = Some(Decider {
+        id: split.id.clone(),
+        kind: DeciderKind::Split,
+        owner: split.owner.to_string(),
+        generation: split.owner_generation,
+    });
     answer.key_header = Some(split.key_header.clone());
     answer.shares = shares(snapshot, split);
     // The gateway joins a repeated header before it hashes.
@@ -124,7 +139,12 @@ fn shares(snapshot: &Snapshot, split: &Split) -> Vec<ArmShare> {
 
 fn rule_verdict(rule: &Rule, view: &RequestView<'_>) -> RuleVerdict {
     let conditions: Vec<ConditionVerdict> = rule.conditions.iter().map(|c| words::verdict(c, view)).collect();
-    RuleVerdict { id: rule.id.clone(), arm: rule.arm_label.clone(), matched: conditions.iter().all(|c| c.holds), conditions }
+    RuleVerdict {
+        id: rule.id.clone(),
+        arm: rule.arm_label.clone(),
+        matched: conditions.iter().all(|c| c.holds),
+        conditions,
+    }
 }
 
 fn limit(limit: &Limit, view: &RequestView<'_>) -> Option<LimitVerdict> {

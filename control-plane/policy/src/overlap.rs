@@ -57,7 +57,10 @@ pub fn find(rules: &[Rule], split: &Split) -> Vec<Overlap> {
 fn unreachable(earlier: &Rule, later: &Rule) -> Overlap {
     let same = implies(&earlier.conditions, &later.conditions);
     let (kind, message) = if same && earlier.arm != later.arm {
-        let message = format!("{} never decides: {} has the same conditions, comes first and leads to another arm", later.id, earlier.id);
+        let message = format!(
+            "{} never decides: {} has the same conditions, comes first and leads to another arm",
+            later.id, earlier.id
+        );
         (OverlapKind::Contradiction, message)
     } else {
         let why = if same { "has the same conditions" } else { "takes every request that it could take" };
@@ -85,12 +88,17 @@ fn implies_one(premise: &Condition, conclusion: &Condition) -> bool {
         return true;
     }
     match (premise, conclusion) {
-        (Condition::Header { name: a, test: p }, Condition::Header { name: b, test: c }) => a == b && test_implies(p, c),
-        (Condition::Bucket { header: a, .. }, Condition::Header { name: b, test: ValueTest::Present }) => a == b,
-        (Condition::Bucket { header: a, seed: s, from, to }, Condition::Bucket { header: b, seed: z, from: first, to: end }) => {
-            a == b && (s == z && first <= from && to <= end || *first == 0 && *end == BUCKETS)
+        (Condition::Header { name: a, test: p }, Condition::Header { name: b, test: c }) => {
+            a == b && test_implies(p, c)
         }
-        (Condition::Header { name, .. }, Condition::Bucket { header, from: 0, to, .. }) => name == header && *to == BUCKETS,
+        (Condition::Bucket { header: a, .. }, Condition::Header { name: b, test: ValueTest::Present }) => a == b,
+        (
+            Condition::Bucket { header: a, seed: s, from, to },
+            Condition::Bucket { header: b, seed: z, from: first, to: end },
+        ) => a == b && (s == z && first <= from && to <= end || *first == 0 && *end == BUCKETS),
+        (Condition::Header { name, .. }, Condition::Bucket { header, from: 0, to, .. }) => {
+            name == header && *to == BUCKETS
+        }
         (Condition::Header { .. } | Condition::Bucket { .. } | Condition::Tenant(_), Condition::Tenant(_))
         | (Condition::Tenant(_), Condition::Header { .. } | Condition::Bucket { .. })
         | (Condition::Bucket { .. }, Condition::Header { .. })

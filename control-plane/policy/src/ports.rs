@@ -119,17 +119,46 @@ pub enum StoreError {
 
 /// Objects and their history. Every write that answers Ok is on disk.
 #[async_trait]
+#[allow(clippy::too_many_arguments, reason = "four arguments and the store itself")]
 pub trait ObjectStore: Send + Sync {
     /// Writes all or nothing; `dry_run` answers the same and leaves nothing behind. One (object, outcome) per write, in order.
-    async fn write(&self, batch: Vec<Write>, author: &Author, dry_run: bool) -> Result<Vec<(StoredObject, Outcome)>, StoreError>;
+    async fn write(
+        &self,
+        batch: Vec<Write>,
+        author: &Author,
+        dry_run: bool,
+    ) -> Result<Vec<(StoredObject, Outcome)>, StoreError>;
     async fn get(&self, key: &ObjectKey) -> Result<StoredObject, StoreError>;
     /// `namespace: None` lists all. `limit` is at most 500.
-    async fn list(&self, kind: Kind, namespace: Option<&str>, limit: u32, after: Option<&str>) -> Result<Page<StoredObject>, StoreError>;
-    async fn delete(&self, key: &ObjectKey, expected_revision: Option<i64>, author: &Author, dry_run: bool) -> Result<StoredObject, StoreError>;
+    async fn list(
+        &self,
+        kind: Kind,
+        namespace: Option<&str>,
+        limit: u32,
+        after: Option<&str>,
+    ) -> Result<Page<StoredObject>, StoreError>;
+    async fn delete(
+        &self,
+        key: &ObjectKey,
+        expected_revision: Option<i64>,
+        author: &Author,
+        dry_run: bool,
+    ) -> Result<StoredObject, StoreError>;
     /// Newest first.
-    async fn history(&self, key: Option<&ObjectKey>, limit: u32, after: Option<&str>) -> Result<Page<Revision>, StoreError>;
+    async fn history(
+        &self,
+        key: Option<&ObjectKey>,
+        limit: u32,
+        after: Option<&str>,
+    ) -> Result<Page<Revision>, StoreError>;
     /// Makes every object (or only `key`) what it was right after `revision`; new revisions are appended, none removed.
-    async fn rollback(&self, revision: i64, key: Option<&ObjectKey>, author: &Author, dry_run: bool) -> Result<Vec<(StoredObject, Outcome)>, StoreError>;
+    async fn rollback(
+        &self,
+        revision: i64,
+        key: Option<&ObjectKey>,
+        author: &Author,
+        dry_run: bool,
+    ) -> Result<Vec<(StoredObject, Outcome)>, StoreError>;
     /// Moves ownership of an object to the author's door.
     async fn adopt(&self, key: &ObjectKey, author: &Author) -> Result<StoredObject, StoreError>;
     /// Replaces `status` if it differs; never touches spec, generation or revision. False when nothing changed.

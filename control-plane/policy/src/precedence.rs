@@ -73,7 +73,9 @@ impl Precedence {
 
 fn prefix_len(condition: &Match) -> usize {
     match condition {
-        Match::Header { header: h } | Match::Tag { tag: h } if h.op == MatchType::Prefix => h.value.as_ref().map_or(0, String::len),
+        Match::Header { header: h } | Match::Tag { tag: h } if h.op == MatchType::Prefix => {
+            h.value.as_ref().map_or(0, String::len)
+        }
         Match::Header { .. } | Match::Tag { .. } | Match::Tenant { .. } | Match::Bucket { .. } => 0,
     }
 }

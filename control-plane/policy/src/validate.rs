@@ -112,7 +112,9 @@ impl ValidObject {
 
     /// The write that stores this object; `metadata.resourceVersion` becomes its expected revision.
     pub fn to_write(&self) -> Write {
-        let texts = |map: &BTreeMap<String, String>| Value::Object(map.iter().map(|(k, v)| (k.clone(), v.as_str().into())).collect());
+        let texts = |map: &BTreeMap<String, String>| {
+            Value::Object(map.iter().map(|(k, v)| (k.clone(), v.as_str().into())).collect())
+        };
         Write {
             key: self.key.clone(),
             labels: texts(&self.labels),

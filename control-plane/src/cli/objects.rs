@@ -190,7 +190,7 @@ fn row(kind: Kind, item: &Value, columns: &Columns) -> Vec<String> {
             at(item, "/spec/modelRef/name"),
             at(item, "/spec/versions"),
             at(item, "/spec/replicas"),
-            at(item, "/status/readyReplicas"),
+            at(item, "/status/workers/ready"),
         ]),
         Kind::ReleasePolicy => {
             let weight = at(item, "/spec/steps/0/weight");
@@ -230,11 +230,11 @@ fn names(item: &Value, pointer: &str, field: &str) -> String {
     if names.is_empty() { "-".to_owned() } else { names.join(",") }
 }
 
-/// The message of the first condition that does not hold.
+/// The message of the first condition that does not hold; else what the workers complain of.
 fn message(item: &Value) -> String {
     let conditions = item.pointer("/status/conditions").and_then(Value::as_array).cloned().unwrap_or_default();
     let bad = conditions.iter().find(|c| c.get("status").and_then(Value::as_str) == Some("False"));
-    bad.map_or_else(|| "-".to_owned(), |c| at(c, "/message"))
+    bad.map_or_else(|| at(item, "/status/workers/reasons"), |c| at(c, "/message"))
 }
 
 pub async fn delete(args: &DeleteArgs) -> Result<String, Error> {

@@ -241,6 +241,10 @@ impl Supervisor {
 
     fn stop_next_class(&mut self, now: Millis, actions: &mut Vec<Action>) {
         let forced = self.forced;
+        // What is down stays down.
+        for state in self.parts.values_mut().filter(|s| matches!(s.phase, Phase::BackingOff { .. })) {
+            state.phase = Phase::Stopped;
+        }
         let next = self.parts.values().filter(|s| s.phase != Phase::Stopped).map(|s| s.part.class).min();
         for state in self.parts.values_mut().filter(|s| forced || Some(s.part.class) == next) {
             state.stop(now, actions);

@@ -71,6 +71,18 @@ fn the_end_comes_class_by_class_and_the_database_is_last() {
 }
 
 #[test]
+fn a_part_that_is_down_at_the_end_is_not_started_again() {
+    let mut s = Supervisor::default();
+    running(&mut s, "pg", Class::Database, 1);
+    running(&mut s, "serve", Class::Serve, 2);
+    s.apply(exited("pg", 1), 0);
+    s.apply(Event::Shutdown, 0);
+    assert_eq!(s.apply(Event::Tick, 500), []);
+    s.apply(exited("serve", 2), 600);
+    assert!(s.finished());
+}
+
+#[test]
 fn what_does_not_stop_in_time_is_killed() {
     let mut s = Supervisor::default();
     running(&mut s, "w", Class::Worker, 7);

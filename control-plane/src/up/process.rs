@@ -10,6 +10,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::plan::{Class, Told};
+use crate::config::FIELDS;
 
 /// A log that is longer is moved to `<name>.log.1`, over an older one.
 const MAX_LOG: u64 = 16 << 20;
@@ -109,7 +110,8 @@ pub fn spawn(launch: &Launch, name: &str, logs: &Path) -> std::io::Result<tokio:
     let mut command = command(launch)?;
     for (key, _) in std::env::vars_os() {
         let text = key.to_string_lossy();
-        if text.starts_with("TIDEGATE_") && !text.starts_with("TIDEGATE_WORKER_") {
+        let ours = FIELDS.iter().any(|f| f.env() == text) || !text.starts_with("TIDEGATE_WORKER_");
+        if text.starts_with("TIDEGATE_") && ours {
             command.env_remove(&key);
         }
     }

@@ -159,7 +159,9 @@ impl Workers {
         flag("--ort-dylib", library.into());
         flag("--provider", provider.into());
         flag("--log-format", log_format.into());
-        flag("--log", s.log_level.clone().into());
+        // ONNX Runtime tells every step of its optimiser at `info`.
+        let log = if s.log_level.contains("ort=") { s.log_level.clone() } else { format!("{},ort=warn", s.log_level) };
+        flag("--log", log.into());
         flag("--grace", format!("{}s", s.drain_timeout.as_secs()).into());
         for root in &s.model_roots {
             flag("--model-root", root.clone().into());

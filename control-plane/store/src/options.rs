@@ -57,6 +57,8 @@ impl Options {
         self.postgres.clone().application_name("tidegate").options([
             ("synchronous_commit", "on".to_owned()),
             ("timezone", "UTC".to_owned()),
+            // "already exists, skipping" of every start is not worth a line of log.
+            ("client_min_messages", "warning".to_owned()),
             ("statement_timeout", self.statement_timeout.as_millis().to_string()),
             ("lock_timeout", self.lock_timeout.as_millis().to_string()),
             ("idle_in_transaction_session_timeout", (self.call_timeout * 2).as_millis().to_string()),

@@ -1,7 +1,7 @@
 //! A `tidegate up` in a temporary directory on free ports, and what the tests ask about its processes. Dropping it kills it.
 use std::{
     io::{Read as _, Write as _},
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
     os::unix::{fs::PermissionsExt as _, net::UnixStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -131,6 +131,18 @@ impl Scene {
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
         (status, serde_json::from_str(body).unwrap_or(Value::Null))
+    }
+
+    /// Waits until the control plane answers and reads its store.
+    pub fn await_readiness(&self) {
+        let address = format!("127.0.0.1:{}", self.ports[0]);
+        eventually("/readyz to say 200", || {
+            let mut stream = TcpStream::connect(&address).ok()?;
+            stream.write_all(b"GET /readyz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").ok()?;
+            let mut text = String::new();
+            stream.read_to_string(&mut text).ok()?;
+            text.starts_with("HTTP/1.1 200").then_some(())
+        });
     }
 
     /// `serve` wants its own set of workers; while it is stopped, the set is the test's.

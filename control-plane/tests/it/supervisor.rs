@@ -60,6 +60,7 @@ fn up_starts_restarts_and_ctrl_c_leaves_nothing_running() {
         let pid = scene.part_pid(part, None);
         kill9(pid);
         scene.part_pid(part, Some(pid));
+        scene.await_readiness();
     }
 
     let processes = descendants(scene.pid());

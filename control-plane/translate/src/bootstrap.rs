@@ -16,7 +16,7 @@ pub struct BootstrapParams {
     pub control_plane_port: u16,
     /// CA bundle (PEM) to check the control plane with. None: clear text, for loopback only.
     pub control_plane_ca: Option<PathBuf>,
-    /// File that holds the node token (`tgn_…`) and nothing else, not even a line end.
+    /// File that holds the node token (`tgn_…`) and nothing else; Envoy reads it at start.
     pub token_file: PathBuf,
     /// Unix socket of the admin interface, made with mode 0600.
     pub admin_socket: PathBuf,
@@ -28,7 +28,12 @@ pub struct BootstrapParams {
 
 impl BootstrapParams {
     /// A gateway on the control plane's own host, with the default bounds.
-    pub fn local(node_id: &str, control_plane: std::net::SocketAddr, token_file: PathBuf, admin_socket: PathBuf) -> Self {
+    pub fn local(
+        node_id: &str,
+        control_plane: std::net::SocketAddr,
+        token_file: PathBuf,
+        admin_socket: PathBuf,
+    ) -> Self {
         Self {
             node_id: node_id.to_owned(),
             cluster: "tidegate-gateway".to_owned(),
@@ -137,7 +142,8 @@ fn credential() -> Value {
 
 /// A gateway out of memory or connections refuses work; it does not die of it.
 fn overload(params: &BootstrapParams) -> Value {
-    let heap = |threshold: f64| json!([{"name": "envoy.resource_monitors.fixed_heap", "threshold": {"value": threshold}}]);
+    let heap =
+        |threshold: f64| json!([{"name": "envoy.resource_monitors.fixed_heap", "threshold": {"value": threshold}}]);
     json!({
         "refresh_interval": "0.25s",
         "resource_monitors": [

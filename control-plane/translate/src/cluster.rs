@@ -8,7 +8,8 @@ use envoy_types::pb::envoy::{
             CircuitBreakers, Cluster, OutlierDetection,
             circuit_breakers::Thresholds,
             cluster::{
-                ClusterDiscoveryType, CommonLbConfig, DiscoveryType, EdsClusterConfig, LbConfig, LbPolicy, LeastRequestLbConfig,
+                ClusterDiscoveryType, CommonLbConfig, DiscoveryType, EdsClusterConfig, LbConfig, LbPolicy,
+                LeastRequestLbConfig,
             },
         },
         core::v3::{Http1ProtocolOptions, Http2ProtocolOptions, HttpProtocolOptions as CommonOptions},
@@ -16,9 +17,7 @@ use envoy_types::pb::envoy::{
     },
     extensions::upstreams::http::v3::{
         HttpProtocolOptions,
-        http_protocol_options::{
-            ExplicitHttpConfig, UpstreamProtocolOptions, explicit_http_config::ProtocolConfig,
-        },
+        http_protocol_options::{ExplicitHttpConfig, UpstreamProtocolOptions, explicit_http_config::ProtocolConfig},
     },
     r#type::v3::Percent,
 };
@@ -136,10 +135,11 @@ fn otlp_cluster(otlp: &Otlp) -> Cluster {
             endpoints: vec![LocalityLbEndpoints { lb_endpoints: vec![host], ..Default::default() }],
             ..Default::default()
         }),
-        typed_extension_protocol_options: protocol(ProtocolConfig::Http2ProtocolOptions(Http2ProtocolOptions::default())),
+        typed_extension_protocol_options: protocol(ProtocolConfig::Http2ProtocolOptions(
+            Http2ProtocolOptions::default(),
+        )),
         // Traces must never keep a gateway from starting.
         wait_for_warm_on_init: falsity(),
         ..Default::default()
     }
 }
-

@@ -115,13 +115,8 @@ pub(crate) const BAD_REQUEST: ClientError = ClientError {
     param: None,
     message: "The request is not valid HTTP.",
 };
-pub(crate) const TIMED_OUT: ClientError = ClientError {
-    status: 504,
-    code: "timeout",
-    kind: SERVER,
-    param: None,
-    message: "The answer took too long.",
-};
+pub(crate) const TIMED_OUT: ClientError =
+    ClientError { status: 504, code: "timeout", kind: SERVER, param: None, message: "The answer took too long." };
 pub(crate) const CLIENT_TIMED_OUT: ClientError = ClientError {
     status: 408,
     code: "request_timeout",

@@ -84,7 +84,8 @@ fn cluster(resource: &Resource, set: &ResourceSet) -> Result<Any, DecodeError> {
     let mut cluster = Cluster::decode(resource.body.clone())?;
     if cluster.eds_cluster_config.take().is_some() {
         let endpoints = set.of_type(ENDPOINT).and_then(|all| all.get(&cluster.name));
-        let endpoints = endpoints.map_or_else(|| Ok(ClusterLoadAssignment::default()), |e| ClusterLoadAssignment::decode(e.body.clone()))?;
+        let endpoints = endpoints
+            .map_or_else(|| Ok(ClusterLoadAssignment::default()), |e| ClusterLoadAssignment::decode(e.body.clone()))?;
         cluster.load_assignment = Some(ClusterLoadAssignment { cluster_name: cluster.name.clone(), ..endpoints });
         cluster.cluster_discovery_type = Some(ClusterDiscoveryType::Type(DiscoveryType::Static.into()));
     }

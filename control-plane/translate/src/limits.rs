@@ -11,11 +11,7 @@ use tidegate_limiter::matching::Condition;
 use tidegate_policy::snapshot::{Counter, Limit, Snapshot, Target};
 use tidegate_proto::contract::HEADER_TENANT;
 
-use crate::{
-    any::truth,
-    filters::model,
-    table,
-};
+use crate::{any::truth, filters::model, table};
 
 /// Descriptor entry that names the limit.
 pub(crate) const KEY: &str = "limit";

@@ -2,11 +2,14 @@
 //! drains a connection: keys and limits travel by ECDS, routes by RDS.
 use envoy_types::pb::envoy::{
     config::{
-        core::v3::{
-            Address, Http1ProtocolOptions, Http2ProtocolOptions, HttpProtocolOptions, SocketAddress, TypedExtensionConfig,
-            address, socket_address::PortSpecifier,
+        common::mutation_rules::v3::{
+            HeaderMutation,
+            header_mutation::{Action, RemoveOnMatch},
         },
-        common::mutation_rules::v3::{HeaderMutation, header_mutation::{Action, RemoveOnMatch}},
+        core::v3::{
+            Address, Http1ProtocolOptions, Http2ProtocolOptions, HttpProtocolOptions, SocketAddress,
+            TypedExtensionConfig, address, socket_address::PortSpecifier,
+        },
         listener::v3::{Filter, FilterChain, Listener, filter::ConfigType},
     },
     extensions::{
@@ -68,7 +71,10 @@ fn connection_manager(settings: &GatewaySettings) -> HttpConnectionManager {
     HttpConnectionManager {
         codec_type: CodecType::Auto.into(),
         stat_prefix: "gateway".to_owned(),
-        route_specifier: Some(RouteSpecifier::Rds(Rds { config_source: ads(), route_config_name: ROUTE_NAME.to_owned() })),
+        route_specifier: Some(RouteSpecifier::Rds(Rds {
+            config_source: ads(),
+            route_config_name: ROUTE_NAME.to_owned(),
+        })),
         http_filters: filters::chain(),
         early_header_mutation_extensions: vec![strip_reserved()],
         // A header name with `_` stays what it is: workers read names byte for byte, so it cannot pass for one with `-`.

@@ -3,7 +3,8 @@ use envoy_types::pb::envoy::{
     config::{
         accesslog::v3::{
             AccessLogFilter, ComparisonFilter, ExtensionFilter, ResponseFlagFilter, StatusCodeFilter,
-            access_log_filter::FilterSpecifier, comparison_filter::Op, extension_filter::ConfigType as ExtensionConfigType,
+            access_log_filter::FilterSpecifier, comparison_filter::Op,
+            extension_filter::ConfigType as ExtensionConfigType,
         },
         core::v3::{
             DataSource, HeaderValueOption, RuntimeUInt32, SubstitutionFormatString, data_source::Specifier,

@@ -54,7 +54,9 @@ fn decide(routes: Vec<Route>) -> OnMatch {
 }
 
 fn predicate(branch: &Branch<'_>) -> Predicate {
-    let all: Vec<_> = std::iter::once(header(model::HEADER, MatchPattern::Exact(branch.model_id.to_owned()))).chain(branch.conditions.iter().map(condition)).collect();
+    let all: Vec<_> = std::iter::once(header(model::HEADER, MatchPattern::Exact(branch.model_id.to_owned())))
+        .chain(branch.conditions.iter().map(condition))
+        .collect();
     all_of(all)
 }
 

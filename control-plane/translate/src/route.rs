@@ -1,17 +1,16 @@
 //! The one route configuration: every target's table, the list of models, and an answer for all that is none of these.
 //! Routes know nothing of limits, so a route change never refills a bucket.
-use envoy_types::pb::envoy::config::{
-    route::v3::{
-        DirectResponseAction, HeaderMatcher, Route, RouteAction, RouteConfiguration, RouteMatch, VirtualHost, WeightedCluster,
-        header_matcher::HeaderMatchSpecifier,
-        route::Action,
-        route_action::{
-            ClusterSpecifier, HashPolicy,
-            hash_policy::{Header, PolicySpecifier},
-        },
-        route_match::PathSpecifier,
-        weighted_cluster::{ClusterWeight, RandomValueSpecifier},
+use envoy_types::pb::envoy::config::route::v3::{
+    DirectResponseAction, HeaderMatcher, Route, RouteAction, RouteConfiguration, RouteMatch, VirtualHost,
+    WeightedCluster,
+    header_matcher::HeaderMatchSpecifier,
+    route::Action,
+    route_action::{
+        ClusterSpecifier, HashPolicy,
+        hash_policy::{Header, PolicySpecifier},
     },
+    route_match::PathSpecifier,
+    weighted_cluster::{ClusterWeight, RandomValueSpecifier},
 };
 use envoy_types::pb::envoy::r#type::matcher::v3::RegexMatchAndSubstitute;
 use envoy_types::pb::google::protobuf::BoolValue;
@@ -87,7 +86,7 @@ fn branches<'a>(snapshot: &'a Snapshot, settings: &GatewaySettings) -> Vec<match
             all.push(matcher::Branch { model_id: &target.model_id, conditions: &[], routes });
             continue;
         }
-            for row in table::rows(snapshot, target) {
+        for row in table::rows(snapshot, target) {
             let mut routes = vec![row_route(&row, settings)];
             routes.extend(fallbacks());
             all.push(matcher::Branch { model_id: &target.model_id, conditions: row.conditions, routes });

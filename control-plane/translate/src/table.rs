@@ -27,7 +27,11 @@ pub(crate) enum Destination<'a> {
     Nowhere,
     Arm(Leg<'a>),
     /// By hash of a header; weights above zero, in order.
-    Split { key_header: &'a str, salt: &'a str, legs: Vec<(Leg<'a>, u32)> },
+    Split {
+        key_header: &'a str,
+        salt: &'a str,
+        legs: Vec<(Leg<'a>, u32)>,
+    },
 }
 
 /// An arm as a route names it.
@@ -88,7 +92,9 @@ pub(crate) fn header_matchers(conditions: &[Condition]) -> Option<Vec<HeaderMatc
 fn header_matcher(condition: &Condition) -> Option<HeaderMatcher> {
     let (name, specifier) = match condition {
         Condition::Tenant(tenant) => (HEADER_TENANT, HeaderMatchSpecifier::StringMatch(exact(tenant))),
-        Condition::Header { name, test: ValueTest::Present } => (name.as_str(), HeaderMatchSpecifier::PresentMatch(true)),
+        Condition::Header { name, test: ValueTest::Present } => {
+            (name.as_str(), HeaderMatchSpecifier::PresentMatch(true))
+        }
         Condition::Header { name, test } => (name.as_str(), HeaderMatchSpecifier::StringMatch(string_matcher(test))),
         Condition::Bucket { .. } => return None,
     };

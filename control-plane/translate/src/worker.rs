@@ -47,7 +47,8 @@ fn duration_ms(text: &str) -> u32 {
 }
 
 fn version(planned: &PlannedVersion) -> wire::ModelVersion {
-    let ModelVersion { name, uri, files, signature: _, task, quantization, tokenizer, chat_template } = &planned.version;
+    let ModelVersion { name, uri, files, signature: _, task, quantization, tokenizer, chat_template } =
+        &planned.version;
     wire::ModelVersion {
         name: name.clone(),
         uri: uri.clone(),
@@ -78,9 +79,7 @@ fn limit(limit: &Limit) -> wire::Limit {
         generation: limit.owner_generation,
         conditions: limit.conditions.iter().map(condition).collect(),
         counters: limit.counters.iter().map(counter).collect(),
-        requests: limit
-            .requests
-            .map(|r| wire::RequestRate { rate: r.rate, window_ms: r.window_ms, burst: r.burst }),
+        requests: limit.requests.map(|r| wire::RequestRate { rate: r.rate, window_ms: r.window_ms, burst: r.burst }),
         concurrency: limit.concurrency,
         shadow: limit.shadow,
     }

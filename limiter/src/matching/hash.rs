@@ -16,7 +16,7 @@ pub fn bucket(value: &[u8], seed: u64) -> u32 {
 /// chooses at random.
 ///
 /// Envoy: `HeaderHashMethod` in `source/common/http/hash_policy.cc`, with a `regex_rewrite` that puts `salt:` in front, and
-/// `WeightedCluster.use_hash_policy`. The pattern `^(.*)$` would leave a value that is not UTF-8 without its salt.
+/// `WeightedCluster.use_hash_policy`.
 pub fn split_bucket(salt: &str, values: &[&[u8]]) -> Option<u32> {
     if values.is_empty() {
         return None;

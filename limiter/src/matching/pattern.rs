@@ -4,9 +4,10 @@
 mod print;
 mod size;
 mod subset;
+mod whole;
 
-use regex::bytes::{Regex, RegexBuilder};
 use regex_syntax::hir::Hir;
+pub use whole::WholeRegex;
 
 /// Longest text of a pattern, in bytes.
 pub const MAX_SOURCE: usize = 1024;
@@ -22,8 +23,8 @@ pub const MAX_PROGRAM: usize = 100;
 pub struct Pattern {
     /// The text for an engine that matches whole values itself.
     pub re2: String,
-    /// Anchored at both ends.
-    pub compiled: Regex,
+    /// Anchored at both ends; built when first used.
+    pub compiled: WholeRegex,
     /// Upper estimate of RE2's program size.
     pub program: usize,
 }
@@ -70,12 +71,19 @@ impl Pattern {
         }
         let re2 = print::print(hir, print::Dialect::Re2)?;
         let bytes = print::print(hir, print::Dialect::Bytes)?;
-        let compiled = RegexBuilder::new(&format!(r"\A(?:{bytes})\z"))
-            .unicode(false)
-            .size_limit(1 << 20)
-            .dfa_size_limit(1 << 20)
-            .build()
-            .map_err(|_| PatternError::TooLarge { program })?;
+        let compiled = WholeRegex::new(&bytes);
         Ok(Self { re2, compiled, program })
+    }
+
+    /// Builds the regular expression now, for whoever will match at once.
+    ///
+    /// # Errors
+    /// It is too large to build.
+    pub fn built(self) -> Result<WholeRegex, PatternError> {
+        let program = self.program;
+        if self.compiled.get().is_none() {
+            return Err(PatternError::TooLarge { program });
+        }
+        Ok(self.compiled)
     }
 }

@@ -18,7 +18,10 @@ fn a_key_gives_its_tenant_and_no_client_can_claim_one() {
     ]);
     assert_eq!(answer.status, 200, "{}", answer.text());
     let seen = answer.text();
-    let ours: Vec<_> = seen.lines().filter(|l| l.contains("tidegate") || l.contains("max-retries") || l.contains("uthorization")).collect();
+    let ours: Vec<_> = seen
+        .lines()
+        .filter(|l| l.contains("tidegate") || l.contains("max-retries") || l.contains("uthorization"))
+        .collect();
     assert_eq!(ours.len(), 2, "{ours:?}");
     assert_eq!(ours[0], "x-tidegate-tenant: acme");
     assert!(["x-tidegate-model-version: v1", "x-tidegate-model-version: v2"].contains(&ours[1]));
@@ -49,7 +52,10 @@ fn forged_expired_and_foreign_keys_are_refused_alike() {
         ("alg none", good.signed(&head("none", "k1"), &claims)),
         ("alg HS256", good.signed(&head("HS256", "k1"), &claims)),
         ("another issuer", good.signed(&head("EdDSA", "k1"), &json!({"iss": "x", "sub": "acme"}))),
-        ("expired", good.signed(&head("EdDSA", "k1"), &json!({"iss": "tidegate", "sub": "acme", "exp": 1_700_000_000}))),
+        (
+            "expired",
+            good.signed(&head("EdDSA", "k1"), &json!({"iss": "tidegate", "sub": "acme", "exp": 1_700_000_000})),
+        ),
         ("another vendor's key", header("Authorization", "Bearer sk-123")),
         ("no Bearer", header("Authorization", good.header().1.split_off("Bearer ".len()))),
     ] {

@@ -102,7 +102,9 @@ fn tenants_and_header_values_have_balances_of_their_own() {
     });
     assert_eq!(admitted(&bench, 6, &[acme.header()]), 4);
     assert_eq!(admitted(&bench, 6, &[globex.header()]), 4);
-    bench.change(|s| set(s, vec![Limit { counters: vec![Counter::Header("x-user-id".to_owned())], ..limit("user", (1, 60_000, 3)) }]));
+    bench.change(|s| {
+        set(s, vec![Limit { counters: vec![Counter::Header("x-user-id".to_owned())], ..limit("user", (1, 60_000, 3)) }])
+    });
     let user = |values: &[&str]| {
         let users = values.iter().map(|v| header("X-User-Id", v));
         users.chain([acme.header()]).collect::<Vec<_>>()

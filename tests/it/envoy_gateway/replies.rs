@@ -52,12 +52,14 @@ fn models_are_listed_from_the_snapshot() {
         second.model_id = format!("team/{}", "m.".repeat(100));
         s.targets.push(second);
     });
-    let list: Value = serde_json::from_slice(&bench.client().send(&get("/v1/models", &[key.clone()])).unwrap().body).unwrap();
+    let list: Value =
+        serde_json::from_slice(&bench.client().send(&get("/v1/models", &[key.clone()])).unwrap().body).unwrap();
     assert_eq!(list["object"], "list");
     let ids: Vec<_> = list["data"].as_array().unwrap().iter().map(|m| m["id"].as_str().unwrap().to_owned()).collect();
     assert_eq!(ids, ["chat", &bench.snapshot.targets[1].model_id]);
     for slash in ["/", "%2F", "%2f"] {
-        let answer = bench.client().send(&get(&format!("/v1/models/{}", ids[1].replace('/', slash)), &[key.clone()])).unwrap();
+        let answer =
+            bench.client().send(&get(&format!("/v1/models/{}", ids[1].replace('/', slash)), &[key.clone()])).unwrap();
         let model: Value = serde_json::from_slice(&answer.body).unwrap();
         assert_eq!((answer.status, model["id"].as_str()), (200, Some(ids[1].as_str())));
     }
@@ -78,4 +80,31 @@ fn every_answer_has_a_request_id_and_the_arm_is_never_the_workers_word() {
     assert_eq!(answer.header("x-tidegate-model-version"), "v1");
     assert_eq!(answer.header("x-request-id").len(), 36);
     assert_eq!(bench.ask(&[]).header("x-request-id").len(), 36);
+}
+
+#[test]
+fn a_clients_trace_goes_on_to_the_worker_and_without_one_a_trace_begins() {
+    let key = Key::new("k1", "acme");
+    // Nobody receives the spans: that must disturb no request.
+    let otlp = tidegate_translate::Otlp { host: "127.0.0.1".to_owned(), port: nobody().port(), sample_percent: 100 };
+    let settings = GatewaySettings { otlp: Some(otlp), ..GatewaySettings::default() };
+    let bench = Bench::start_with(settings, |s| key.add_to(s));
+    let trace = "0af7651916cd43dd8448eb211c80319c";
+    let parent = header("traceparent", format!("00-{trace}-b7ad6b7169203331-01"));
+    let seen = bench.ask(&[key.header(), parent]).text();
+    assert!(seen.contains(&format!("traceparent: 00-{trace}-")) && !seen.contains("b7ad6b7169203331"), "{seen}");
+    assert!(bench.ask(&[key.header()]).text().contains("traceparent: 00-"));
+}
+
+#[test]
+fn without_a_required_key_a_request_has_no_tenant_and_a_wrong_key_is_still_refused() {
+    let key = Key::new("k1", "acme");
+    let settings = GatewaySettings { require_api_key: false, ..GatewaySettings::default() };
+    let bench = Bench::start_with(settings, |s| key.add_to(s));
+    assert!(!bench.ask(&[header("x-tidegate-tenant", "acme")]).text().contains("x-tidegate-tenant"));
+    let foreign = bench.ask(&[header("authorization", "Bearer sk-123")]);
+    assert_eq!(foreign.status, 200);
+    assert!(!foreign.text().contains("authorization"), "a key of somebody else's goes no further");
+    assert!(bench.ask(&[key.header()]).text().contains("x-tidegate-tenant: acme"));
+    assert_eq!(bench.ask(&[Key::new("k1", "acme").header()]).status, 401);
 }

@@ -19,7 +19,9 @@ fn what_a_worker_did_not_begin_succeeds_on_another() {
     let (first, second) = (asked.clone(), asked.clone());
     let draining = origin(move |_, socket| {
         first.fetch_add(1, Ordering::SeqCst);
-        socket.write_all(b"HTTP/1.1 503 Service Unavailable\r\nx-tidegate-retry: 1\r\ncontent-length: 4\r\n\r\nbusy").is_ok()
+        socket
+            .write_all(b"HTTP/1.1 503 Service Unavailable\r\nx-tidegate-retry: 1\r\ncontent-length: 4\r\n\r\nbusy")
+            .is_ok()
     });
     let dying = origin(move |_, _| {
         second.fetch_add(1, Ordering::SeqCst);
@@ -31,7 +33,10 @@ fn what_a_worker_did_not_begin_succeeds_on_another() {
         endpoints.push(good);
         bench.endpoints(&endpoints);
         all_succeed(&bench, 60, &key);
-        assert!(bad.len() > 1 || bad[0] != draining || asked.load(Ordering::SeqCst) > 0, "the bad worker was never asked");
+        assert!(
+            bad.len() > 1 || bad[0] != draining || asked.load(Ordering::SeqCst) > 0,
+            "the bad worker was never asked"
+        );
     }
 }
 
@@ -39,7 +44,9 @@ fn what_a_worker_did_not_begin_succeeds_on_another() {
 fn without_a_worker_the_answer_says_so_and_keeps_no_retry_mark() {
     let (mut bench, key) = with_key();
     let draining = origin(|_, socket| {
-        socket.write_all(b"HTTP/1.1 503 Service Unavailable\r\nx-tidegate-retry: 1\r\ncontent-length: 4\r\n\r\nbusy").is_ok()
+        socket
+            .write_all(b"HTTP/1.1 503 Service Unavailable\r\nx-tidegate-retry: 1\r\ncontent-length: 4\r\n\r\nbusy")
+            .is_ok()
     });
     bench.endpoints(&[]);
     let answer = bench.ask(&[key.clone()]);
@@ -70,7 +77,8 @@ fn no_change_of_policy_cuts_an_open_stream() {
     let finish = Arc::new(AtomicBool::new(false));
     let end = finish.clone();
     let stream = origin(move |_, socket| {
-        let _ = socket.write_all(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n");
+        let _ = socket
+            .write_all(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n");
         while !end.load(Ordering::SeqCst) {
             if socket.write_all(b"8\r\ndata: x\n\r\n").is_err() {
                 return false;

@@ -20,7 +20,8 @@ pub const TAGS: [&str; 2] = ["version", "region"];
 pub const BUCKET_HEADERS: [&str; 2] = ["x-user-id", "x-bucket-key"];
 pub const EXACT: [&str; 5] = ["beta", "v2.1", "a,b", "größe", "x y"];
 pub const PREFIX: [&str; 4] = ["be", "v2.", "a,", "gr"];
-pub const REGEX: [&str; 8] = ["v2.*", "[a-c]+x?", "(?:beta|canary)", "a.b", "[^a]b*", "[0-9]+[.][0-9]{1,3}", "a?", "(a|b),.+"];
+pub const REGEX: [&str; 8] =
+    ["v2.*", "[a-c]+x?", "(?:beta|canary)", "a.b", "[^a]b*", "[0-9]+[.][0-9]{1,3}", "a?", "(a|b),.+"];
 pub const SEMVER: [&str; 6] = ["^2.1", "~2.1.3", "2.x", "=2.1.0", "1.2", "^0.3.1"];
 
 /// A release policy as it was written.
@@ -76,7 +77,9 @@ impl World {
     /// The policies of a model, for a failure's message.
     pub fn describe(&self, model: &str) -> String {
         let of_model = self.policies.iter().filter(|(_, p)| p.spec.target_ref.name == model);
-        of_model.map(|(name, p)| format!("{name} ({}): {}\n", p.created_at, serde_json::to_string(&p.spec).unwrap())).collect()
+        of_model
+            .map(|(name, p)| format!("{name} ({}): {}\n", p.created_at, serde_json::to_string(&p.spec).unwrap()))
+            .collect()
     }
 }
 
@@ -94,7 +97,8 @@ fn document(kind: &str, name: &str, spec: Value) -> Value {
 
 fn fleet_documents(name: &str) -> Vec<Value> {
     let version = |v: &str| {
-        let files = ["model.onnx", "tokenizer.json"].map(|path| json!({"path": path, "sha256": "0".repeat(64), "size": 1}));
+        let files =
+            ["model.onnx", "tokenizer.json"].map(|path| json!({"path": path, "sha256": "0".repeat(64), "size": 1}));
         json!({"name": v, "uri": format!("file:{name}/{v}"), "files": files, "task": "Embedding"})
     };
     vec![
@@ -104,7 +108,8 @@ fn fleet_documents(name: &str) -> Vec<Value> {
 }
 
 fn store(document: &Value, created_at: DateTime<Utc>, generation: i64) -> StoredObject {
-    let valid = validate::parse(document.to_string().as_bytes()).unwrap_or_else(|e| panic!("{document:#}\n{e:?}")).remove(0);
+    let valid =
+        validate::parse(document.to_string().as_bytes()).unwrap_or_else(|e| panic!("{document:#}\n{e:?}")).remove(0);
     let write = valid.to_write();
     StoredObject {
         key: write.key,
@@ -162,7 +167,9 @@ fn rule(rng: &mut StdRng, buckets: bool) -> Value {
                 let from = rng.random_range(0..6_000);
                 let to = rng.random_range(from + 1_000..=10_000);
                 let (header, salt) = (BUCKET_HEADERS.choose(rng).unwrap(), format!("b{}", rng.random_range(0..3)));
-                matches.push(json!({"type": "Bucket", "bucket": {"header": header, "salt": salt, "from": from, "to": to}}));
+                matches.push(
+                    json!({"type": "Bucket", "bucket": {"header": header, "salt": salt, "from": from, "to": to}}),
+                );
             }
             3 | 4 if !tags.is_empty() => {
                 let name = tags.swap_remove(rng.random_range(0..tags.len()));

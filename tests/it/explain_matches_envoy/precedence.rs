@@ -28,7 +28,8 @@ fn place(world: &World, rule_id: &str) -> Place {
     let ranks = letters.into_iter().chain(['~']).collect();
     let prefixes = matches.iter().filter_map(header).filter(|h| h.op == MatchType::Prefix);
     let prefix_bytes = prefixes.filter_map(|h| h.value.as_ref()).map(String::len).sum();
-    let buckets = matches.iter().map(|m| if let Match::Bucket { bucket } = m { bucket.to - bucket.from } else { 0 }).sum();
+    let buckets =
+        matches.iter().map(|m| if let Match::Bucket { bucket } = m { bucket.to - bucket.from } else { 0 }).sum();
     (ranks, Reverse(prefix_bytes), buckets, policy.created_at.timestamp(), owner.to_owned(), position)
 }
 

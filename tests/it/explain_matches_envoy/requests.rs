@@ -17,18 +17,83 @@ use super::policies::{BUCKET_HEADERS, HEADERS, TAGS, TENANTS, World};
 
 /// What the run must have seen often enough to prove anything.
 pub const MUST_HAPPEN: &[&str] = &[
-    "Exact holds", "Exact fails", "Prefix holds", "Prefix fails", "Regex holds", "Regex fails", "Semver holds", "Semver fails",
-    "Present holds", "Present fails", "Tag holds", "Tag fails", "Tenant holds", "Tenant fails", "Bucket holds", "Bucket fails",
-    "rule to stable", "rule to candidate", "split to stable", "split to candidate", "split without key",
-    "split by repeated key", "split by empty key", "repeated header", "empty header", "non-UTF-8 header",
+    "Exact holds",
+    "Exact fails",
+    "Prefix holds",
+    "Prefix fails",
+    "Regex holds",
+    "Regex fails",
+    "Semver holds",
+    "Semver fails",
+    "Present holds",
+    "Present fails",
+    "Tag holds",
+    "Tag fails",
+    "Tenant holds",
+    "Tenant fails",
+    "Bucket holds",
+    "Bucket fails",
+    "rule to stable",
+    "rule to candidate",
+    "split to stable",
+    "split to candidate",
+    "split without key",
+    "split by repeated key",
+    "split by empty key",
+    "repeated header",
+    "empty header",
+    "non-UTF-8 header",
 ];
 
 /// Values that are interesting to some condition.
 const VALUES: &[&[u8]] = &[
-    b"", b"beta", b"Beta", b"bet", b"betas", b"canary", b"v2", b"v2.1", b"v2.1.4", b"2.1.0", b"v2.1.0+b.7", b"2.1.0-rc.1", b"2.2.0",
-    b"2.0.9", b"2", b"3.0.0", b"1.2", b"1.2.99", b"01.2", b"0.3.1", b"0.4.0", b"v20", b"v2.", b"a", b"b", b"a,b", b"a, b", b"b,a",
-    b"ab", b"axb", b"a\xffb", b"a\xc3\xa9b", b"c\xff", b"\xff", b"\xed\xa0\x80", b"gr\xc3\xb6\xc3\x9fe", b"gr\xf6\xdfe", b"GR",
-    b"abcabcx", b"abx", b"12.345", b"12.3456", b"x y", b"x  y", b"bbbb", b"\xf0\x82\x82\xac", b"a\tb",
+    b"",
+    b"beta",
+    b"Beta",
+    b"bet",
+    b"betas",
+    b"canary",
+    b"v2",
+    b"v2.1",
+    b"v2.1.4",
+    b"2.1.0",
+    b"v2.1.0+b.7",
+    b"2.1.0-rc.1",
+    b"2.2.0",
+    b"2.0.9",
+    b"2",
+    b"3.0.0",
+    b"1.2",
+    b"1.2.99",
+    b"01.2",
+    b"0.3.1",
+    b"0.4.0",
+    b"v20",
+    b"v2.",
+    b"a",
+    b"b",
+    b"a,b",
+    b"a, b",
+    b"b,a",
+    b"ab",
+    b"axb",
+    b"a\xffb",
+    b"a\xc3\xa9b",
+    b"c\xff",
+    b"\xff",
+    b"\xed\xa0\x80",
+    b"gr\xc3\xb6\xc3\x9fe",
+    b"gr\xf6\xdfe",
+    b"GR",
+    b"abcabcx",
+    b"abx",
+    b"12.345",
+    b"12.3456",
+    b"x y",
+    b"x  y",
+    b"bbbb",
+    b"\xf0\x82\x82\xac",
+    b"a\tb",
 ];
 
 /// A request as bytes on the wire and as `explain` is asked about it.
@@ -168,7 +233,11 @@ fn near(header: &HeaderMatch, rng: &mut StdRng) -> Vec<u8> {
             let held: Vec<_> = VALUES.iter().filter(|v| compiled.is_match(v)).collect();
             held.choose(rng).map_or_else(Vec::new, |v| v.to_vec())
         }
-        MatchType::Semver => format!("{}{}", if rng.random() { "v" } else { "" }, text.trim_start_matches(['^', '~', '='])).replace('x', "4").into_bytes(),
+        MatchType::Semver => {
+            format!("{}{}", if rng.random() { "v" } else { "" }, text.trim_start_matches(['^', '~', '=']))
+                .replace('x', "4")
+                .into_bytes()
+        }
         MatchType::Exact | MatchType::Prefix | MatchType::Regex | MatchType::Present => any_value(rng),
     }
 }
@@ -182,7 +251,12 @@ fn key(rng: &mut StdRng) -> Vec<u8> {
 }
 
 /// Adds a header in random case; now and then twice, or cut at a comma.
-fn add(headers: &mut Vec<(String, Vec<u8>)>, rng: &mut StdRng, name: &str, mut value: impl FnMut(&mut StdRng) -> Vec<u8>) {
+fn add(
+    headers: &mut Vec<(String, Vec<u8>)>,
+    rng: &mut StdRng,
+    name: &str,
+    mut value: impl FnMut(&mut StdRng) -> Vec<u8>,
+) {
     let value_now = value(rng);
     let mut parts = vec![value_now.trim_ascii().to_vec()];
     if rng.random_bool(0.15) {
@@ -206,7 +280,11 @@ pub fn keys() -> (Vec<ApiKey>, BTreeMap<&'static str, Vec<u8>>) {
         let pair = Ed25519KeyPair::from_seed_unchecked(&[u8::try_from(i).unwrap() + 1; 32]).unwrap();
         let id = format!("key-{i}");
         let part = |value: serde_json::Value| URL_SAFE_NO_PAD.encode(value.to_string());
-        let text = format!("{}.{}", part(json!({"alg": "EdDSA", "kid": id})), part(json!({"iss": "tidegate", "sub": tenant, "jti": id})));
+        let text = format!(
+            "{}.{}",
+            part(json!({"alg": "EdDSA", "kid": id})),
+            part(json!({"iss": "tidegate", "sub": tenant, "jti": id}))
+        );
         let signature = URL_SAFE_NO_PAD.encode(pair.sign(text.as_bytes()));
         sent.insert(tenant, format!("Bearer tg_{text}.{signature}").into_bytes());
         let x = URL_SAFE_NO_PAD.encode(pair.public_key());

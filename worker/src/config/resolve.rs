@@ -18,7 +18,8 @@ pub fn resolve(layers: &Layers, problems: &mut Vec<Problem>) -> Option<Settings>
     let listen = r.required("listen", address);
     let advertise = r.optional("advertise", reachable);
     let engine = engine(&mut r);
-    let model_roots = roots(&mut r, matches!(engine, Some(EngineChoice::Onnx(_))));
+    let fake = layers.get("engine").is_some_and(|raw| raw.values.first().is_some_and(|value| value == "fake"));
+    let model_roots = roots(&mut r, !fake);
     let max_connections = r.required("max-connections", |t| number(t, 1, 65_536));
     let settle = r.required("settle", |t| duration(t, 0, 60_000));
     let grace = r.required("grace", |t| duration(t, 0, 3_600_000));

@@ -6,7 +6,8 @@
 //! | Waiting   | load, one at a time, after its back-off      | forgotten                                                 |
 //! | Loading   | loaded → Serving; failed → Waiting, later    | loaded → discarded; failed → forgotten                    |
 //! | Serving   | stays; lane ended → Waiting, later           | stays until a wanted one serves, then Lingering           |
-//! | Lingering | Serving again                                | still answers who names it; when its time is up, Draining |
+//! | Lingering | Serving again                                | still answers who names it; when its time is up, Draining; |
+//! |           |                                              | Serving again when no wanted one serves any more          |
 //! | Draining  | loaded anew beside it                        | ends by itself or by its deadline                         |
 use super::report::{VersionStatus, statuses};
 
@@ -216,6 +217,10 @@ impl Plan {
             .map(|slot| slot.key.clone())
             .collect();
         if live.is_empty() && !wanted.is_empty() {
+            // Nothing wanted answers: what still can goes on, also what was about to go.
+            for slot in self.slots.iter_mut().filter(|slot| matches!(slot.state, State::Lingering { .. })) {
+                slot.state = State::Serving;
+            }
             return;
         }
         let until = now.saturating_add(self.delays.linger_ms);
@@ -231,22 +236,15 @@ impl Plan {
     }
 
     fn publish(&mut self, actions: &mut Vec<Action>) {
-        let taken = |slot: &Slot| {
-            self.slots.iter().any(|other| {
-                other.state == State::Serving
-                    && other.instance != slot.instance
-                    && other.key.name == slot.key.name
-                    && other.key.model_id == slot.key.model_id
-            })
-        };
+        let answers = |slot: &Slot| matches!(slot.state, State::Serving | State::Lingering { .. });
+        // Of two copies with one name, the wanted one answers, then the one that is not on its way out, then the newer.
+        let rank = |slot: &Slot| (self.is_wanted(&slot.key), slot.state == State::Serving, slot.instance);
+        let same_name = |a: &Slot, b: &Slot| a.key.name == b.key.name && a.key.model_id == b.key.model_id;
         let serving: Vec<Instance> = self
             .slots
             .iter()
-            .filter(|slot| match slot.state {
-                State::Serving => true,
-                State::Lingering { .. } => !taken(slot),
-                State::Waiting { .. } | State::Loading | State::Draining => false,
-            })
+            .filter(|slot| answers(slot))
+            .filter(|slot| !self.slots.iter().any(|b| answers(b) && same_name(slot, b) && rank(b) > rank(slot)))
             .map(|slot| slot.instance)
             .collect();
         let first_wanted = self.wanted.iter().find_map(|key| {

@@ -146,6 +146,21 @@ fn an_empty_wish_retires_everything() {
     ]);
 }
 
+#[test]
+fn a_version_on_its_way_out_is_kept_when_nothing_wanted_answers() {
+    check(&[
+        (0, desired(&["v1"]), "load v1#1"),
+        (1, Input::Loaded(Instance(1)), "publish [v1#1] default v1#1"),
+        (2, desired(&["v2"]), "load v2#2"),
+        (3, Input::Loaded(Instance(2)), "publish [v1#1 v2#2] default v2#2"),
+        (4, Input::Ended(Instance(2), Some("TG-2113: lane".into())), "publish [v1#1] default v1#1"),
+        (503, Input::Tick, ""),
+        (504, Input::Tick, "load v2#3"),
+        (9_000, Input::Loaded(Instance(3)), "publish [v1#1 v2#3] default v2#3"),
+        (11_000, Input::Tick, "publish [v2#3] default v2#3; drain v1#1"),
+    ]);
+}
+
 /// What the outside world would see: performs the actions and watches the promises.
 #[derive(Default)]
 struct World {

@@ -15,6 +15,12 @@ const CHATS: &[&str] = &[
     r#"{"model":"a/b","messages":[{"role":"system","content":"s"},{"role":"user","content":[{"type":"text","text":"x"},{"type":"text","text":"é"}]}],"temperature":0.5,"top_p":0.9,"seed":-7,"stop":["a","b"],"stream":true,"stream_options":{"include_usage":true},"max_tokens":5,"user":"u","n":1}"#,
     r#"{"messages":[{"role":"assistant","content":"x","tool_calls":[],"refusal":null},{"content":"y","role":"user"}],"model":"m","logprobs":false,"tools":[],"response_format":{"type":"text"},"presence_penalty":-1.5,"logit_bias":{},"metadata":{},"modalities":["text"],"stop":"\n\n","max_completion_tokens":2147483647}"#,
 ];
+const CHATS_THAT_LACK: &[&str] = &[
+    r#"{"model":"chat","messages":[{"role":"user"}]}"#,
+    r#"{"model":"chat","messages":[{"content":"x"},{"role":"user","content":[{"type":"text"}]}]}"#,
+    r#"{"messages":[{"role":"user","content":"hello"}],"n":1,"tools":[]}"#,
+];
+const EMBEDDINGS_THAT_LACK: &[&str] = &[r#"{"model":"embed","user":"u"}"#, r#"{"input":[[1,2,3],[4]]}"#];
 const EMBEDDINGS: &[&str] = &[
     r#"{"model":"embed","input":"hello"}"#,
     r#"{"model":"embed","input":["a","b","c"],"encoding_format":"base64","dimensions":384,"user":"u"}"#,
@@ -69,7 +75,7 @@ fn mutate(random: &mut Random, corpus: &[&str]) -> Vec<u8> {
     let mut text = corpus[random.below(corpus.len())].as_bytes().to_vec();
     for _ in 0..random.below(4) {
         let at = random.below(text.len() + 1);
-        match random.below(6) {
+        match random.below(12) {
             0 if at < text.len() => text[at] ^= 1 << random.below(8),
             1 => text.truncate(at),
             2 => text.splice(at..at, PIECES[random.below(PIECES.len())].bytes()).for_each(drop),
@@ -119,7 +125,7 @@ fn fuzz(name: &str, corpus: &[&str], parse: impl Fn(&[u8]) -> Result<(), Request
 
 #[test]
 fn the_chat_parser_takes_only_what_is_within_bounds() {
-    let seen = fuzz("chat", CHATS, |body| {
+    let seen = fuzz("chat", &[CHATS, CHATS_THAT_LACK].concat(), |body| {
         let request = parse_chat(body)?;
         assert!((1..=chat_request::MAX_MESSAGES).contains(&request.messages.len()));
         assert!(request.messages.iter().all(|m| ["system", "user", "assistant"].contains(&m.role.as_str())));
@@ -137,7 +143,7 @@ fn the_chat_parser_takes_only_what_is_within_bounds() {
 
 #[test]
 fn the_embedding_parser_takes_only_what_is_within_bounds() {
-    let seen = fuzz("embeddings", EMBEDDINGS, |body| {
+    let seen = fuzz("embeddings", &[EMBEDDINGS, EMBEDDINGS_THAT_LACK].concat(), |body| {
         let request = parse_embedding(body)?;
         assert!(!request.inputs.is_empty() && request.dimensions.is_none_or(|n| n > 0));
         Ok(())

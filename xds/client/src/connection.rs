@@ -36,7 +36,10 @@ pub enum ConnectionState {
     Connecting,
     Connected,
     /// What was received last stays in force.
-    Disconnected { reason: String, retry_in_ms: u64 },
+    Disconnected {
+        reason: String,
+        retry_in_ms: u64,
+    },
 }
 
 /// A running client. Dropping it stops it.

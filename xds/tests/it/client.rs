@@ -56,7 +56,9 @@ fn a_refused_resource_keeps_its_old_version_and_the_error_names_it() {
 fn the_same_version_again_is_acked_without_asking_the_application() {
     let mut client = client(&["a"]);
     apply(&mut client, response("1", &[("a", "v1")], &[]), Ok(()));
-    let Some(Step::Send(answer)) = client.on_response(response("2", &[("a", "v1")], &[])) else { panic!("asked again") };
+    let Some(Step::Send(answer)) = client.on_response(response("2", &[("a", "v1")], &[])) else {
+        panic!("asked again")
+    };
     assert_eq!((answer.nonce.as_str(), answer.error), ("2", None));
 }
 

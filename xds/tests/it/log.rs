@@ -30,7 +30,8 @@ fn publishing_nothing_at_all_makes_a_hub_ready() {
 
 #[test]
 fn a_group_that_did_not_change_is_shared_and_keeps_its_sequence_number() {
-    let sets = |a, b| BTreeMap::from([("a".to_owned(), set([("x".into(), a)])), ("b".to_owned(), set([("x".into(), b)]))]);
+    let sets =
+        |a, b| BTreeMap::from([("a".to_owned(), set([("x".into(), a)])), ("b".to_owned(), set([("x".into(), b)]))]);
     let old = Hub::default().publish(sets(1, 1), 0).unwrap();
     let new = old.publish(sets(1, 2), 0).unwrap();
     assert!(std::sync::Arc::ptr_eq(&old.group("a"), &new.group("a")));
@@ -39,13 +40,15 @@ fn a_group_that_did_not_change_is_shared_and_keeps_its_sequence_number() {
 
 #[test]
 fn a_cursor_reads_only_what_changed_and_is_told_when_it_is_too_old() {
-    let all = |changed: u32| (0..1000u32).map(move |n| (format!("c{n:04}"), if n == changed { changed + 1 } else { 0 }));
+    let all =
+        |changed: u32| (0..1000u32).map(move |n| (format!("c{n:04}"), if n == changed { changed + 1 } else { 0 }));
     let mut hub = publish(&Hub::default(), set(all(0))).unwrap();
     for n in 1..50 {
         hub = publish(&hub, set(all(n))).unwrap();
     }
     let state = hub.group("g");
-    let names = |cursor| state.changes_since(CLUSTER, cursor).map(|names| names.map(|n| n.to_string()).collect::<Vec<_>>());
+    let names =
+        |cursor| state.changes_since(CLUSTER, cursor).map(|names| names.map(|n| n.to_string()).collect::<Vec<_>>());
     assert_eq!(names(state.seq()), Some(vec![]));
     let last: BTreeSet<_> = names(state.seq() - 1).unwrap().into_iter().collect();
     assert_eq!(last, BTreeSet::from(["c0048".to_owned(), "c0049".to_owned()]));

@@ -140,7 +140,8 @@ impl Play {
 
     fn status(&mut self) {
         for row in self.stream.as_mut().unwrap().status(self.now) {
-            let refused: Vec<_> = row.refused.iter().map(|r| format!("{}@{}", r.name, self.texts[&*r.version])).collect();
+            let refused: Vec<_> =
+                row.refused.iter().map(|r| format!("{}@{}", r.name, self.texts[&*r.version])).collect();
             let (kind, generation) = (short(&row.type_url), row.generation);
             write!(self.out, "! {kind} {:?} generation {generation} has {}", row.state, row.resources).unwrap();
             if !refused.is_empty() {

@@ -2,14 +2,13 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryResponse, DiscoveryResponse};
-use prost::Message;
 use proptest::prelude::*;
+use prost::Message;
 use tidegate_xds::{Entry, Resource, Response, Variant, types};
 
 fn response(variant: Variant, resources: &BTreeMap<String, Vec<u8>>, removed: &[String]) -> Response {
-    let entry = |(name, body): (&String, &Vec<u8>)| {
-        Arc::new(Entry::new(types::CLUSTER, name, &Resource::new(body.clone())))
-    };
+    let entry =
+        |(name, body): (&String, &Vec<u8>)| Arc::new(Entry::new(types::CLUSTER, name, &Resource::new(body.clone())));
     Response {
         variant,
         type_url: types::CLUSTER.into(),

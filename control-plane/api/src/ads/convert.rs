@@ -65,9 +65,11 @@ fn text(status: rpc::Status) -> String {
 pub(crate) fn build(node: &Node) -> String {
     let version = match &node.user_agent_version_type {
         Some(UserAgentVersionType::UserAgentVersion(text)) => text.clone(),
-        Some(UserAgentVersionType::UserAgentBuildVersion(build)) => {
-            build.version.as_ref().map(|v| format!("{}.{}.{}", v.major_number, v.minor_number, v.patch)).unwrap_or_default()
-        }
+        Some(UserAgentVersionType::UserAgentBuildVersion(build)) => build
+            .version
+            .as_ref()
+            .map(|v| format!("{}.{}.{}", v.major_number, v.minor_number, v.patch))
+            .unwrap_or_default(),
         None => String::new(),
     };
     format!("{} {version}", node.user_agent_name).trim().chars().filter(|c| !c.is_control()).take(128).collect()

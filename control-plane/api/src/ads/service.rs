@@ -115,8 +115,12 @@ where
         let method = Method { shared: self.shared.clone() };
         match request.uri().path() {
             SOTW => Box::pin(async move { Ok(grpc::<DiscoveryRequest>(&method).streaming(method, request).await) }),
-            DELTA => Box::pin(async move { Ok(grpc::<DeltaDiscoveryRequest>(&method).streaming(method, request).await) }),
-            _ => Box::pin(async { Ok(Status::unimplemented("only the two aggregated streams are served").into_http()) }),
+            DELTA => {
+                Box::pin(async move { Ok(grpc::<DeltaDiscoveryRequest>(&method).streaming(method, request).await) })
+            }
+            _ => {
+                Box::pin(async { Ok(Status::unimplemented("only the two aggregated streams are served").into_http()) })
+            }
         }
     }
 }
@@ -131,7 +135,10 @@ struct Method {
 }
 
 impl Method {
-    fn open<R: Incoming>(&self, request: Request<Streaming<R>>) -> Result<ReceiverStream<Result<Response, Status>>, Refusal> {
+    fn open<R: Incoming>(
+        &self,
+        request: Request<Streaming<R>>,
+    ) -> Result<ReceiverStream<Result<Response, Status>>, Refusal> {
         let shared = &self.shared;
         let caller = authenticate(&shared.auth, request.metadata(), request.remote_addr())?;
         if *shared.drain.borrow() {

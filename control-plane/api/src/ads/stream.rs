@@ -56,7 +56,9 @@ async fn converse<R: Incoming>(mut talk: Talk<'_>, first: R, inbound: &mut Strea
         return End::Server(refusal);
     }
     talk.report();
-    talk.run(inbound).await
+    let end = talk.run(inbound).await;
+    talk.ticket.unfinished = talk.stream.unfinished();
+    end
 }
 
 /// The request that says which node this is; its id must be the token's.
@@ -111,16 +113,10 @@ impl<'a> Talk<'a> {
             build: convert::build(node),
         };
         tracing::debug!(node = %peer.identity.node_id, %group, build = %peer.build, "a node opened an ADS stream");
-        Self {
-            shared,
-            caller,
-            outbound,
-            hub,
-            group,
-            stream: Stream::new(R::VARIANT, shared.settings.stream, state, now_ms()),
-            queue: VecDeque::new(),
-            ticket: shared.nodes.connect(peer),
-        }
+        let mut ticket = shared.nodes.connect(peer);
+        let mut stream = Stream::new(R::VARIANT, shared.settings.stream, state, now_ms());
+        stream.resume(std::mem::take(&mut ticket.unfinished));
+        Self { shared, caller, outbound, hub, group, stream, queue: VecDeque::new(), ticket }
     }
 
     async fn run<R: Incoming>(&mut self, inbound: &mut Streaming<R>) -> End {
@@ -133,6 +129,13 @@ impl<'a> Talk<'a> {
             let actions = tokio::select! {
                 biased;
                 () = drained(&mut drain) => return End::Server(Refusal::Draining),
+                // Before the traffic: a busy stream must not outlive its token.
+                _ = recheck.tick() => {
+                    if !self.caller.still_good() {
+                        return End::Server(Refusal::Revoked);
+                    }
+                    continue;
+                }
                 permit = self.outbound.reserve(), if !idle => {
                     let Ok(permit) = permit else { return End::Client };
                     if let Some(response) = self.queue.pop_front() {
@@ -153,12 +156,6 @@ impl<'a> Talk<'a> {
                     self.stream.on_update(&state, now_ms())
                 }
                 () = tokio::time::sleep_until(Instant::now() + sleep), if deadline.is_some() => self.stream.on_tick(now_ms()),
-                _ = recheck.tick() => {
-                    if !self.caller.still_good() {
-                        return End::Server(Refusal::Revoked);
-                    }
-                    continue;
-                }
             };
             if let Err(refusal) = self.perform(actions) {
                 return End::Server(refusal);

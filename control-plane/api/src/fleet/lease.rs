@@ -70,7 +70,9 @@ impl LeaseKeeper {
                 self.held = Some((facts, Instant::now()));
                 Ok(())
             }
-            Ok(LeaseOutcome::AddressTaken { by }) => Err(Refusal::AddressTaken { address: facts.address.to_string(), by }),
+            Ok(LeaseOutcome::AddressTaken { by }) => {
+                Err(Refusal::AddressTaken { address: facts.address.to_string(), by })
+            }
             Err(error) => {
                 if self.retry.is_none() {
                     tracing::warn!(node = %self.node_id, %error, "a worker's lease cannot be written; trying again");

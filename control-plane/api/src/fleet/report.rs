@@ -36,7 +36,11 @@ pub(crate) enum WorkerState {
 }
 
 /// Checks a report. `allowed`: addresses that any worker may register, besides its own.
-pub(crate) fn check(report: &WorkerReport, caller: &Authenticated, allowed: &[IpAddr]) -> Result<(Facts, WorkerView), Refusal> {
+pub(crate) fn check(
+    report: &WorkerReport,
+    caller: &Authenticated,
+    allowed: &[IpAddr],
+) -> Result<(Facts, WorkerView), Refusal> {
     let NodeRole::Worker { pool } = &caller.identity.role else { return Err(Refusal::NotAWorker) };
     let other = |field, said: &str, token: &str| {
         let said = said.chars().take(MAX_NAME).collect();

@@ -73,12 +73,12 @@ fn reach(policy: &Read<'_, RateLimitPolicySpec>, objects: &Objects<'_>) -> Reach
         let name = ObjectRef { namespace: policy.name().namespace.clone(), name: target.name.clone() };
         match target.kind {
             TargetKind::Model if objects.models.contains_key(&name) => {
-                reach.pools.extend(objects.pools_of(&name).map(|p| p.name().clone()));
+                reach.pools.extend(objects.pools_of(&name).iter().cloned());
                 reach.models.insert(name);
             }
             TargetKind::WorkerPool if objects.pools.contains_key(&name) => {
                 if let Some(model) = objects.pools.get(&name).map(model_of) {
-                    if objects.pools_of(&model).count() > 1 {
+                    if objects.pools_of(&model).len() > 1 {
                         reach.workers_only.insert(name.clone());
                     } else if objects.models.contains_key(&model) {
                         reach.models.insert(model);
@@ -119,11 +119,15 @@ fn request_rate(rate: &Rate) -> Option<RequestRate> {
 
 /// Sets the circuit breakers: on every arm of a model, the smallest concurrency that the gateway can hold.
 pub(super) fn breakers(snapshot: &mut Snapshot) {
+    let mut smallest: BTreeMap<&ObjectRef, u32> = BTreeMap::new();
     for target in &snapshot.targets {
-        let limits = target.limits.iter().filter_map(|id| snapshot.limits.get(id)).filter(|l| gateway_holds_concurrency(l));
-        let smallest = limits.filter_map(|l| l.concurrency).min().map(|n| u32::try_from(n).unwrap_or(u32::MAX));
-        for arm in snapshot.arms.values_mut().filter(|a| a.model == target.model) {
-            arm.max_concurrency = smallest;
+        let limits = target.limits.iter().filter_map(|id| snapshot.limits.get(id));
+        let held = limits.filter(|l| gateway_holds_concurrency(l)).filter_map(|l| l.concurrency).min();
+        if let Some(n) = held {
+            smallest.insert(&target.model, u32::try_from(n).unwrap_or(u32::MAX));
         }
+    }
+    for arm in snapshot.arms.values_mut() {
+        arm.max_concurrency = smallest.get(&arm.model).copied();
     }
 }

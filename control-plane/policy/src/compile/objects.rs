@@ -33,6 +33,10 @@ pub(super) struct Objects<'a> {
     pub releases: Vec<Read<'a, ReleasePolicySpec>>,
     pub limits: Vec<Read<'a, RateLimitPolicySpec>>,
     pub broken: Vec<(&'a StoredObject, Rejections)>,
+    /// Pools of every model, by name.
+    pools_of: BTreeMap<ObjectRef, Vec<ObjectRef>>,
+    /// Places in `releases` of the policies about every model.
+    releases_of: BTreeMap<ObjectRef, Vec<usize>>,
 }
 
 impl<'a> Objects<'a> {
@@ -53,6 +57,12 @@ impl<'a> Objects<'a> {
         }
         all.releases.sort_by_key(|r| (r.object.created_at, r.object.key.object.clone()));
         all.limits.sort_by_key(|r| (r.object.created_at, r.object.key.object.clone()));
+        for pool in all.pools.values() {
+            all.pools_of.entry(model_of(pool)).or_default().push(pool.name().clone());
+        }
+        for (place, release) in all.releases.iter().enumerate() {
+            all.releases_of.entry(target_of(release)).or_default().push(place);
+        }
         all
     }
 
@@ -73,14 +83,19 @@ impl<'a> Objects<'a> {
     }
 
     /// Pools of a model, by name.
-    pub fn pools_of<'s>(&'s self, model: &'s ObjectRef) -> impl Iterator<Item = &'s Read<'a, WorkerPoolSpec>> {
-        self.pools.values().filter(move |p| model_of(p) == *model)
+    pub fn pools_of(&self, model: &ObjectRef) -> &[ObjectRef] {
+        self.pools_of.get(model).map_or(&[], Vec::as_slice)
     }
 
     /// Release policies about a model, from the oldest.
-    pub fn releases_of<'s>(&'s self, model: &'s ObjectRef) -> impl Iterator<Item = &'s Read<'a, ReleasePolicySpec>> {
-        self.releases.iter().filter(move |r| r.name().namespace == model.namespace && r.spec.target_ref.name == model.name)
+    pub fn releases_of<'s>(&'s self, model: &ObjectRef) -> impl Iterator<Item = &'s Read<'a, ReleasePolicySpec>> {
+        self.releases_of.get(model).into_iter().flatten().filter_map(|place| self.releases.get(*place))
     }
+}
+
+/// The model that a release policy is about.
+pub(super) fn target_of(release: &Read<'_, ReleasePolicySpec>) -> ObjectRef {
+    ObjectRef { namespace: release.name().namespace.clone(), name: release.spec.target_ref.name.clone() }
 }
 
 /// The model that a pool names.

@@ -75,7 +75,8 @@ pub(super) fn targets(objects: &Objects<'_>, fleet: &Fleet<'_>) -> Routed {
 fn target(model: &Read<'_, ModelSpec>, objects: &Objects<'_>, fleet: &Fleet<'_>, routed: &mut Routed) {
     let name = model.name();
     let Some(first) = model.spec.versions.first() else { return };
-    let wanted = model.spec.versions.iter().map(|v| &v.name).find(|v| fleet.is_declared(name, v)).unwrap_or(&first.name);
+    let wanted =
+        model.spec.versions.iter().map(|v| &v.name).find(|v| fleet.is_declared(name, v)).unwrap_or(&first.name);
     let used = model.status.arms.get(STABLE);
     let fallback = pick(&Wanted { model: name, version: wanted, used: used.into_iter().collect(), fleet });
     let mut split = None;
@@ -146,7 +147,12 @@ fn pick(wanted: &Wanted<'_>) -> String {
     used.map_or(wanted.version, |v| *v).clone()
 }
 
-fn outcome(policy: &Read<'_, ReleasePolicySpec>, model: &ObjectRef, fallback: &String, fleet: &Fleet<'_>) -> ReleaseOutcome {
+fn outcome(
+    policy: &Read<'_, ReleasePolicySpec>,
+    model: &ObjectRef,
+    fallback: &String,
+    fleet: &Fleet<'_>,
+) -> ReleaseOutcome {
     let arms = &policy.status.arms;
     // A policy that is new takes over from what was routed without it.
     let used = arms.get(STABLE).into_iter().chain([fallback]).collect();
@@ -177,7 +183,8 @@ impl ReleaseOutcome {
     /// `status.arms`.
     pub fn remembered(&self) -> BTreeMap<String, String> {
         let stable = Some(&self.stable).filter(|a| a.remember).map(|a| (STABLE.to_owned(), a.version.clone()));
-        let candidate = self.candidate.as_ref().filter(|a| a.remember).map(|a| (CANDIDATE.to_owned(), a.version.clone()));
+        let candidate =
+            self.candidate.as_ref().filter(|a| a.remember).map(|a| (CANDIDATE.to_owned(), a.version.clone()));
         stable.into_iter().chain(candidate).collect()
     }
 }

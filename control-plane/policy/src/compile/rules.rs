@@ -11,7 +11,12 @@ use crate::{
 };
 
 /// Adds the rules of one policy. A rule whose conditions do not compile is left out; validation makes sure there is none.
-pub(super) fn add(policy: &Read<'_, ReleasePolicySpec>, model: &ObjectRef, outcome: &ReleaseOutcome, table: &mut Vec<(Precedence, Rule)>) {
+pub(super) fn add(
+    policy: &Read<'_, ReleasePolicySpec>,
+    model: &ObjectRef,
+    outcome: &ReleaseOutcome,
+    table: &mut Vec<(Precedence, Rule)>,
+) {
     let owner = policy.name();
     for (position, rule) in policy.spec.rules.iter().enumerate() {
         let Some(conditions) = conditions(&rule.matches) else { continue };
@@ -36,7 +41,9 @@ pub(super) fn conditions(matches: &[Match]) -> Option<Vec<Condition>> {
 
 fn condition(from: &Match) -> Option<Condition> {
     Some(match from {
-        Match::Header { header } => Condition::Header { name: header.name.to_ascii_lowercase(), test: value_test(header)? },
+        Match::Header { header } => {
+            Condition::Header { name: header.name.to_ascii_lowercase(), test: value_test(header)? }
+        }
         Match::Tag { tag } => Condition::Header { name: tag_header(&tag.name), test: value_test(tag)? },
         Match::Tenant { tenant } => Condition::Tenant(tenant.name.clone()),
         Match::Bucket { bucket } => Condition::Bucket {

@@ -6,13 +6,14 @@ use chrono::{DateTime, Utc};
 use super::{
     fleet::{Fleet, in_state, serves},
     limits::{Limits, Reach, gateway_holds_concurrency, gateway_holds_requests},
-    objects::{Objects, Read, key, model_of},
+    objects::{Objects, Read, key, model_of, target_of},
     release::{ArmNow, ReleaseOutcome, Routed, STABLE},
 };
 use crate::{
     kinds::{Kind, ModelSpec, RateLimitPolicySpec, ReleasePolicySpec, WorkerPoolSpec},
+    names::limit_id,
     ports::{ObjectKey, StoredObject, VersionState, WorkerLease},
-    snapshot::{Limit, ObjectRef},
+    snapshot::Limit,
     status::{ACCEPTED, Condition, ConditionStatus, ObjectStatus, RESOLVED_REFS, Workers},
 };
 
@@ -61,7 +62,7 @@ impl Statuses<'_, '_> {
             let status = ObjectStatus::from_value(&object.status);
             let message = format!("the stored spec is not valid any more and is left out: {why}");
             let fresh = ObjectStatus { arms: status.arms.clone(), ..ObjectStatus::default() };
-            (object.key.clone(), self.finish(object, &status, fresh, [Some(Finding::no("Invalid", message)), None]))
+            (object.key.clone(), self.finish((object, &status), fresh, [Some(Finding::no("Invalid", message)), None]))
         });
         broken
             .chain(objects.models.values().map(|o| (key(Kind::Model, o.name()), self.model(o))))
@@ -72,7 +73,12 @@ impl Statuses<'_, '_> {
     }
 
     /// Joins a new status with the old one's conditions. `findings` are Accepted and ResolvedRefs.
-    fn finish(&self, object: &StoredObject, old: &ObjectStatus, fresh: ObjectStatus, findings: [Option<Finding>; 2]) -> ObjectStatus {
+    fn finish(
+        &self,
+        (object, old): (&StoredObject, &ObjectStatus),
+        fresh: ObjectStatus,
+        findings: [Option<Finding>; 2],
+    ) -> ObjectStatus {
         let generation = object.generation;
         let mut status = ObjectStatus { observed_generation: generation, conditions: old.conditions.clone(), ..fresh };
         for (name, finding) in [ACCEPTED, RESOLVED_REFS].into_iter().zip(findings) {
@@ -96,16 +102,22 @@ impl Statuses<'_, '_> {
         let name = model.name();
         let default = self.routed.defaults.get(name);
         let arms = default.map(|v| (STABLE.to_owned(), v.clone())).into_iter().collect();
-        let pools = self.objects.pools_of(name).count();
+        let pools = self.objects.pools_of(name).len();
         let accepted = if pools == 0 {
             Finding::yes("NoWorkerPool", "accepted; no WorkerPool serves it yet")
         } else {
             Finding::yes("Accepted", format!("served by {pools} WorkerPool{}", if pools == 1 { "" } else { "s" }))
         };
-        let gone = self.routed.versions.get(name).into_iter().flatten().filter(|v| !model.spec.versions.iter().any(|m| m.name == **v));
+        let gone = self
+            .routed
+            .versions
+            .get(name)
+            .into_iter()
+            .flatten()
+            .filter(|v| !model.spec.versions.iter().any(|m| m.name == **v));
         let warnings = gone.map(|v| format!("version {v} is routed but no longer among `versions`")).collect();
         let fresh = ObjectStatus { arms, warnings, ..ObjectStatus::default() };
-        self.finish(model.object, &model.status, fresh, [Some(accepted), Some(Finding::resolved(&[]))])
+        self.finish((model.object, &model.status), fresh, [Some(accepted), Some(Finding::resolved(&[]))])
     }
 
     fn pool(&self, pool: &Read<'_, WorkerPoolSpec>) -> ObjectStatus {
@@ -118,19 +130,24 @@ impl Statuses<'_, '_> {
         let message = format!("{} of {} workers ready", workers.ready, workers.desired);
         let fresh = ObjectStatus { workers: Some(workers), ..ObjectStatus::default() };
         let findings = [Some(Finding::yes("Accepted", message)), Some(Finding::resolved(&missing))];
-        self.finish(pool.object, &pool.status, fresh, findings)
+        self.finish((pool.object, &pool.status), fresh, findings)
     }
 
     fn release(&self, policy: &Read<'_, ReleasePolicySpec>) -> ObjectStatus {
-        let model = ObjectRef { namespace: policy.name().namespace.clone(), name: policy.spec.target_ref.name.clone() };
+        let model = target_of(policy);
         let Some(outcome) = self.routed.releases.get(policy.name()) else {
             let fresh = ObjectStatus { arms: policy.status.arms.clone(), ..ObjectStatus::default() };
             let missing = Finding::resolved(&[format!("Model {model} does not exist")]);
             let accepted = Finding::yes("Pending", "accepted; in force as soon as the model exists");
-            return self.finish(policy.object, &policy.status, fresh, [Some(accepted), Some(missing)]);
+            return self.finish((policy.object, &policy.status), fresh, [Some(accepted), Some(missing)]);
         };
         let wanted = [Some(&policy.spec.stable), policy.spec.candidate.as_ref()];
-        let mut missing = self.objects.models.get(&model).map(|m| missing_versions(m, wanted.into_iter().flatten())).unwrap_or_default();
+        let mut missing = self
+            .objects
+            .models
+            .get(&model)
+            .map(|m| missing_versions(m, wanted.into_iter().flatten()))
+            .unwrap_or_default();
         if missing.is_empty() {
             let undeclared = wanted.into_iter().flatten().filter(|v| !self.fleet.is_declared(&model, v));
             missing.extend(undeclared.map(|v| format!("no WorkerPool has version {v} of Model {model}")));
@@ -138,26 +155,31 @@ impl Statuses<'_, '_> {
         let overlaps = self.routed.overlaps.get(policy.name()).into_iter().flatten();
         let mut warnings: Vec<String> = overlaps.map(|o| o.message.clone()).collect();
         if let Some(older) = &outcome.split_shadowed_by {
-            warnings.push(format!("the weights are not in force: the older ReleasePolicy {older} splits Model {model}"));
+            warnings
+                .push(format!("the weights are not in force: the older ReleasePolicy {older} splits Model {model}"));
         }
         let fresh = ObjectStatus { arms: outcome.remembered(), warnings, ..ObjectStatus::default() };
         let findings = [Some(release_accepted(outcome)), Some(Finding::resolved(&missing))];
-        self.finish(policy.object, &policy.status, fresh, findings)
+        self.finish((policy.object, &policy.status), fresh, findings)
     }
 
     fn limit(&self, policy: &Read<'_, RateLimitPolicySpec>) -> ObjectStatus {
         let none = Reach::default();
         let reach = self.limits.reach.get(policy.name()).unwrap_or(&none);
-        let missing: Vec<String> =
-            reach.missing.iter().map(|t| format!("{:?} {}/{} does not exist", t.kind, policy.name().namespace, t.name)).collect();
-        let mine = self.limits.limits.values().filter(|l| l.owner == *policy.name());
+        let missing: Vec<String> = reach
+            .missing
+            .iter()
+            .map(|t| format!("{:?} {}/{} does not exist", t.kind, policy.name().namespace, t.name))
+            .collect();
+        let ids = policy.spec.limits.iter().map(|l| limit_id(policy.name(), &l.name));
+        let mine = ids.filter_map(|id| self.limits.limits.get(&id));
         let bounds = mine.map(|l| self.bound(l, reach)).collect();
         let warnings = reach.workers_only.iter().map(|pool| {
             format!("WorkerPool {pool} shares its model with other pools: its limits hold at its workers, not at the gateway")
         });
         let accepted = Finding::yes("Accepted", places(reach));
         let fresh = ObjectStatus { bounds, warnings: warnings.collect(), ..ObjectStatus::default() };
-        self.finish(policy.object, &policy.status, fresh, [Some(accepted), Some(Finding::resolved(&missing))])
+        self.finish((policy.object, &policy.status), fresh, [Some(accepted), Some(Finding::resolved(&missing))])
     }
 
     /// What one limit admits at most, in words: per process, and in the fleet as it is now.
@@ -179,7 +201,11 @@ impl Statuses<'_, '_> {
         }
         if let Some(most) = limit.concurrency {
             let n = u64::try_from(workers).unwrap_or(u64::MAX);
-            let at_gateway = if gateway_holds_concurrency(limit) && gateways > 0 { "each gateway per version and each worker" } else { "each worker" };
+            let at_gateway = if gateway_holds_concurrency(limit) && gateways > 0 {
+                "each gateway per version and each worker"
+            } else {
+                "each worker"
+            };
             let fleet = most.saturating_mul(n);
             parts.push(format!("concurrency: {at_gateway} admits at most {most} at a time; {workers} workers now: at most {fleet} in the fleet"));
         }
@@ -195,10 +221,16 @@ fn missing_versions<'v>(model: &Read<'_, ModelSpec>, wanted: impl Iterator<Item 
 }
 
 fn release_accepted(outcome: &ReleaseOutcome) -> Finding {
-    let waiting = |arm: &ArmNow| (arm.wanted != arm.version).then(|| format!("{} waits for its workers, {} answers", arm.wanted, arm.version));
-    let waits: Vec<String> = [Some(&outcome.stable), outcome.candidate.as_ref()].into_iter().flatten().filter_map(waiting).collect();
+    let waiting = |arm: &ArmNow| {
+        (arm.wanted != arm.version).then(|| format!("{} waits for its workers, {} answers", arm.wanted, arm.version))
+    };
+    let waits: Vec<String> =
+        [Some(&outcome.stable), outcome.candidate.as_ref()].into_iter().flatten().filter_map(waiting).collect();
     match (&outcome.split_shadowed_by, waits.is_empty()) {
-        (Some(older), _) => Finding::yes("SplitShadowed", format!("rules are in force; the split is that of the older ReleasePolicy {older}")),
+        (Some(older), _) => Finding::yes(
+            "SplitShadowed",
+            format!("rules are in force; the split is that of the older ReleasePolicy {older}"),
+        ),
         (None, false) => Finding::yes("Waiting", waits.join("; ")),
         (None, true) => Finding::yes("Accepted", "in force"),
     }
@@ -206,12 +238,20 @@ fn release_accepted(outcome: &ReleaseOutcome) -> Finding {
 
 fn places(reach: &Reach) -> String {
     let gateway = if reach.models.is_empty() { "not at the gateway" } else { "at every gateway" };
-    format!("enforced {gateway}, and at every worker of {} WorkerPool{}", reach.pools.len(), if reach.pools.len() == 1 { "" } else { "s" })
+    format!(
+        "enforced {gateway}, and at every worker of {} WorkerPool{}",
+        reach.pools.len(),
+        if reach.pools.len() == 1 { "" } else { "s" }
+    )
 }
 
 fn workers(pool: &Read<'_, WorkerPoolSpec>, leases: &[&WorkerLease]) -> Workers {
-    let count = |test: &dyn Fn(&WorkerLease) -> bool| u32::try_from(leases.iter().filter(|w| test(w)).count()).unwrap_or(u32::MAX);
-    let failures = leases.iter().flat_map(|w| in_state(w, VersionState::Failed).map(|v| format!("{} {}: {}", w.node_id, v.name, v.error)));
+    let count = |test: &dyn Fn(&WorkerLease) -> bool| {
+        u32::try_from(leases.iter().filter(|w| test(w)).count()).unwrap_or(u32::MAX)
+    };
+    let failures = leases
+        .iter()
+        .flat_map(|w| in_state(w, VersionState::Failed).map(|v| format!("{} {}: {}", w.node_id, v.name, v.error)));
     Workers {
         desired: pool.spec.replicas,
         live: count(&|_| true),

@@ -38,7 +38,10 @@ pub(super) fn open(index: usize, value: &Value) -> Draft {
     let (document, stand_ins) = match value {
         Value::Object(map) => document(index, map, &mut sink),
         other => {
-            sink.reject(Code::WrongType, format!("expected a document (an object), found {}", super::shape::describe(other)));
+            sink.reject(
+                Code::WrongType,
+                format!("expected a document (an object), found {}", super::shape::describe(other)),
+            );
             (None, Vec::new())
         }
     };
@@ -50,7 +53,9 @@ fn document(index: usize, map: &Map<String, Value>, sink: &mut Sink) -> (Option<
     sink.at("apiVersion", |s| match map.get("apiVersion") {
         None => s.reject(Code::MissingField, format!("missing; expected \"{API_VERSION}\"")),
         Some(Value::String(v)) if v == API_VERSION => {}
-        Some(Value::String(v)) => s.reject(Code::ApiVersion, format!("{} is not known; expected \"{API_VERSION}\"", quoted(v))),
+        Some(Value::String(v)) => {
+            s.reject(Code::ApiVersion, format!("{} is not known; expected \"{API_VERSION}\"", quoted(v)))
+        }
         Some(other) => s.reject(Code::WrongType, format!("expected a string, found {}", super::shape::describe(other))),
     });
     let kind = sink.at("kind", |s| kind(map.get("kind"), s));
@@ -79,9 +84,13 @@ fn kind(value: Option<&Value>, sink: &mut Sink) -> Option<Kind> {
         None => sink.reject(Code::MissingField, format!("missing; known: {}", known().collect::<Vec<_>>().join(", "))),
         Some(Value::String(text)) => match Kind::ALL.into_iter().find(|k| k.name() == text) {
             Some(kind) => return Some(kind),
-            None => sink.reject(Code::UnknownKind, format!("{} is not a kind{}", quoted(text), did_you_mean(text, known()))),
+            None => {
+                sink.reject(Code::UnknownKind, format!("{} is not a kind{}", quoted(text), did_you_mean(text, known())))
+            }
         },
-        Some(other) => sink.reject(Code::WrongType, format!("expected a string, found {}", super::shape::describe(other))),
+        Some(other) => {
+            sink.reject(Code::WrongType, format!("expected a string, found {}", super::shape::describe(other)))
+        }
     }
     None
 }
@@ -137,21 +146,28 @@ fn name(value: Option<&Value>, sink: &mut Sink) -> Option<String> {
             None => return Some(text.clone()),
             Some(problem) => sink.reject(Code::Name, problem),
         },
-        Some(other) => sink.reject(Code::WrongType, format!("expected a string, found {}", super::shape::describe(other))),
+        Some(other) => {
+            sink.reject(Code::WrongType, format!("expected a string, found {}", super::shape::describe(other)))
+        }
     }
     None
 }
 
 /// What is wrong with a name, if anything: an RFC 1123 label is wanted.
 pub fn name_problem(text: &str) -> Option<String> {
-    const RULE: &str = "lower-case ASCII letters, digits and `-`, a letter or digit at both ends, at most 63 (RFC 1123)";
+    const RULE: &str =
+        "lower-case ASCII letters, digits and `-`, a letter or digit at both ends, at most 63 (RFC 1123)";
     if text.is_empty() {
         return Some(format!("the name is empty; names are {RULE}"));
     }
     if let Some((at, c)) = text.chars().enumerate().find(|(_, c)| !c.is_ascii()) {
         let n = u32::from(c);
         let shown = if c.is_control() { String::new() } else { format!("`{c}` ") };
-        return Some(format!("{} has a character beyond ASCII: {shown}(U+{n:04X}) at character {}; names are {RULE}", quoted(text), at + 1));
+        return Some(format!(
+            "{} has a character beyond ASCII: {shown}(U+{n:04X}) at character {}; names are {RULE}",
+            quoted(text),
+            at + 1
+        ));
     }
     let ok = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
     let bytes = text.as_bytes();
@@ -177,7 +193,10 @@ fn resource_version(value: Option<&Value>, sink: &mut Sink) -> Option<i64> {
     };
     let valid = parsed.filter(|n| *n >= 0);
     if valid.is_none() {
-        sink.reject(Code::WrongType, "expected the resourceVersion of an earlier answer, a whole number such as \"42\"");
+        sink.reject(
+            Code::WrongType,
+            "expected the resourceVersion of an earlier answer, a whole number such as \"42\"",
+        );
     }
     valid
 }
@@ -187,7 +206,10 @@ fn texts(value: Option<&Value>, longest_value: Option<usize>, sink: &mut Sink) -
         None | Some(Value::Null) => return BTreeMap::new(),
         Some(Value::Object(map)) => map,
         Some(other) => {
-            sink.reject(Code::WrongType, format!("expected an object of strings, found {}", super::shape::describe(other)));
+            sink.reject(
+                Code::WrongType,
+                format!("expected an object of strings, found {}", super::shape::describe(other)),
+            );
             return BTreeMap::new();
         }
     };
@@ -210,7 +232,10 @@ fn texts(value: Option<&Value>, longest_value: Option<usize>, sink: &mut Sink) -
 
 fn entry(key: &str, value: &Value, longest_value: Option<usize>, sink: &mut Sink) -> Option<String> {
     if !is_label_key(key) {
-        sink.reject(Code::Metadata, "not a label key: [prefix/]name, ASCII letters, digits, `-`, `_`, `.`, at most 63 after the `/`");
+        sink.reject(
+            Code::Metadata,
+            "not a label key: [prefix/]name, ASCII letters, digits, `-`, `_`, `.`, at most 63 after the `/`",
+        );
     }
     let Value::String(text) = value else {
         let hint = "quote it";
@@ -223,7 +248,10 @@ fn entry(key: &str, value: &Value, longest_value: Option<usize>, sink: &mut Sink
     if let Some(longest) = longest_value
         && (text.len() > longest || !text.is_empty() && !is_label_part(text))
     {
-        sink.reject(Code::Metadata, format!("{} is not a label value: ASCII letters, digits, `-`, `_`, `.`, at most 63", quoted(text)));
+        sink.reject(
+            Code::Metadata,
+            format!("{} is not a label value: ASCII letters, digits, `-`, `_`, `.`, at most 63", quoted(text)),
+        );
     }
     Some(text.clone())
 }

@@ -18,7 +18,11 @@ pub(super) fn values(bytes: &[u8]) -> Result<Vec<Value>, Rejection> {
     let text = std::str::from_utf8(bytes)
         .map_err(|e| whole(Code::Malformed, format!("the body is not UTF-8 after {} bytes", e.valid_up_to())))?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let read = if text.trim_start().starts_with(['{', '[']) { json(text).or_else(|e| yaml(text).map_err(|_| e)) } else { yaml(text) };
+    let read = if text.trim_start().starts_with(['{', '[']) {
+        json(text).or_else(|e| yaml(text).map_err(|_| e))
+    } else {
+        yaml(text)
+    };
     let documents: Vec<Value> = read?
         .into_iter()
         .flat_map(|value| match value {
@@ -67,7 +71,9 @@ fn yaml(text: &str) -> Result<Vec<Value>, Rejection> {
 /// One line: where, and what.
 fn yaml_message(error: &serde_saphyr::Error) -> String {
     let text = error.without_snippet().to_string();
-    let first = text.lines().next().unwrap_or_default().trim();
+    let first = text.lines().next().unwrap_or_default();
+    // The parser repeats the place and names its own options.
+    let first = first.split(", set ").next().unwrap_or_default().split(" at line ").next().unwrap_or_default().trim();
     match error.location() {
         Some(at) => format!("malformed YAML at line {}, column {}: {first}", at.line(), at.column()),
         None => format!("malformed YAML: {first}"),

@@ -40,7 +40,7 @@ impl Shape {
     pub fn missing_spec(&mut self, kind: Kind, sink: &mut Sink) -> Value {
         sink.reject(Code::MissingField, "missing");
         self.stand_ins.push(sink.path());
-        schemas().get(kind.spec_schema()).map_or(Value::Null, |schema| stand_in(schema))
+        schemas().get(kind.spec_schema()).map_or(Value::Null, stand_in)
     }
 
     fn check(&mut self, value: &Value, schema: &'static Value, sink: &mut Sink) -> Value {
@@ -48,8 +48,8 @@ impl Shape {
         if let Some(branches) = schema.get("anyOf").and_then(Value::as_array) {
             return self.any_of(value, branches, sink);
         }
-        if let Some(allowed) = constants(schema) {
-            return self.constant(value, &allowed, schema, sink);
+        if constants(schema).is_some() {
+            return self.constant(value, schema, sink);
         }
         if let Some(variants) = schema.get("oneOf").and_then(Value::as_array) {
             return self.tagged(value, variants, sink);
@@ -64,7 +64,7 @@ impl Shape {
                 self.number(value, schema, sink)
             }
             (types, _) if types.is_empty() => value.clone(),
-            (types, _) => self.wrong(value, schema, &expected(&types), sink),
+            (types, _) => self.wrong(value, (schema, &expected(&types)), sink),
         }
     }
 
@@ -80,7 +80,8 @@ impl Shape {
         }
     }
 
-    fn constant(&mut self, value: &Value, allowed: &[&'static str], schema: &'static Value, sink: &mut Sink) -> Value {
+    fn constant(&mut self, value: &Value, schema: &'static Value, sink: &mut Sink) -> Value {
+        let allowed = constants(schema).unwrap_or_default();
         match value {
             Value::String(text) if allowed.contains(&text.as_str()) => value.clone(),
             Value::Null if types(schema).contains(&"null") => Value::Null,
@@ -89,7 +90,7 @@ impl Shape {
                 sink.reject(Code::OutOfRange, format!("{} is not one of {}{hint}", quoted(text), allowed.join(", ")));
                 self.stand_in_for(schema, sink)
             }
-            other => self.wrong(other, schema, &format!("one of {}", allowed.join(", ")), sink),
+            other => self.wrong(other, (schema, &format!("one of {}", allowed.join(", "))), sink),
         }
     }
 
@@ -97,7 +98,7 @@ impl Shape {
     fn tagged(&mut self, value: &Value, variants: &'static [Value], sink: &mut Sink) -> Value {
         let first = variants.first().unwrap_or(&ANYTHING);
         let Value::Object(map) = value else {
-            return self.wrong(value, first, "an object with a `type`", sink);
+            return self.wrong(value, (first, "an object with a `type`"), sink);
         };
         let tag = |variant: &'static Value| resolve(variant).pointer("/properties/type/const").and_then(Value::as_str);
         let known: Vec<&str> = variants.iter().filter_map(tag).collect();
@@ -175,7 +176,7 @@ impl Shape {
         value.clone()
     }
 
-    fn wrong(&mut self, value: &Value, schema: &'static Value, expected: &str, sink: &mut Sink) -> Value {
+    fn wrong(&mut self, value: &Value, (schema, expected): (&'static Value, &str), sink: &mut Sink) -> Value {
         let hint = match value {
             Value::Number(_) | Value::Bool(_) if expected == "a string" => " (put it in quotes)",
             Value::String(_) if expected == "a whole number" => " (without quotes)",
@@ -208,7 +209,8 @@ fn stand_in(schema: &'static Value) -> Value {
         Some("boolean") => json!(false),
         Some("array") => json!([]),
         Some("object") => {
-            let required = schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+            let required =
+                schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
             required
                 .map(|f| (f.to_owned(), stand_in(schema.get("properties").and_then(|p| p.get(f)).unwrap_or(&ANYTHING))))
                 .collect::<Map<_, _>>()

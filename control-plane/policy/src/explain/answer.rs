@@ -88,7 +88,7 @@ pub struct Explanation {
     /// True when the key header is absent and chance decides between the shares.
     pub random: bool,
     /// When the split decided: its intervals in order.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub shares: Vec<ArmShare>,
     /// Limits that count this request.
     pub limits: Vec<LimitVerdict>,

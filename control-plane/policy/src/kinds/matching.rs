@@ -6,11 +6,19 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", deny_unknown_fields)]
 pub enum Match {
-    Header { header: HeaderMatch },
+    Header {
+        header: HeaderMatch,
+    },
     /// A tag T is the request header `x-tag-T`, for example `version` or `region`.
-    Tag { tag: HeaderMatch },
-    Tenant { tenant: TenantMatch },
-    Bucket { bucket: BucketMatch },
+    Tag {
+        tag: HeaderMatch,
+    },
+    Tenant {
+        tenant: TenantMatch,
+    },
+    Bucket {
+        bucket: BucketMatch,
+    },
 }
 
 /// A header (or tag) and what its value must be.

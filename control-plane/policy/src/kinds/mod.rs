@@ -64,9 +64,7 @@ impl Kind {
     /// Accepts the kind, its plural, singular or short name, in any case.
     pub fn parse(text: &str) -> Option<Self> {
         let text = text.to_ascii_lowercase();
-        Self::ALL
-            .into_iter()
-            .find(|k| text == k.name().to_ascii_lowercase() || text == k.plural() || text == k.short())
+        Self::ALL.into_iter().find(|k| text == k.name().to_ascii_lowercase() || text == k.plural() || text == k.short())
     }
 }
 

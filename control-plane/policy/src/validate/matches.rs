@@ -40,7 +40,10 @@ pub(super) fn check(matches: &[Match], sink: &mut Sink) {
                 });
                 tenants += 1;
                 if tenants > 1 {
-                    s.reject(Code::Duplicate, "a request has one tenant; a second tenant condition can never hold with the first");
+                    s.reject(
+                        Code::Duplicate,
+                        "a request has one tenant; a second tenant condition can never hold with the first",
+                    );
                 }
             }),
             Match::Bucket { bucket } => s.at("bucket", |s| {
@@ -55,7 +58,9 @@ pub(super) fn check(matches: &[Match], sink: &mut Sink) {
 
 fn once(first: bool, name: &str, sink: &mut Sink) {
     if !first {
-        sink.at("name", |s| s.reject(Code::Duplicate, format!("the header {} stands twice in one match", quoted(name))));
+        sink.at("name", |s| {
+            s.reject(Code::Duplicate, format!("the header {} stands twice in one match", quoted(name)))
+        });
     }
 }
 
@@ -75,7 +80,10 @@ pub(super) fn header_name(name: &str, sink: &mut Sink) {
         let message = format!("{} is reserved: {RESERVED_PREFIX}* of a client is removed at the gateway", quoted(name));
         sink.reject(Code::ReservedHeader, message);
     } else if is_gateway_header(&lower) {
-        let message = format!("{} is made, rewritten or joined by the gateway, so a policy cannot see what the client sent", quoted(name));
+        let message = format!(
+            "{} is made, rewritten or joined by the gateway, so a policy cannot see what the client sent",
+            quoted(name)
+        );
         sink.reject(Code::ReservedHeader, message);
     }
 }
@@ -93,7 +101,9 @@ fn value(header: &HeaderMatch, sink: &mut Sink) {
         (MatchType::Present, Some(_)) => s.reject(Code::Contradiction, "`Present` takes no value"),
         (op, None) => s.reject(Code::MissingField, format!("missing; `{op:?}` needs a value")),
         (MatchType::Exact, Some(text)) => literal(text, true, s),
-        (MatchType::Prefix, Some("")) => s.reject(Code::HeaderValue, "an empty prefix holds for every value; use `Present`"),
+        (MatchType::Prefix, Some("")) => {
+            s.reject(Code::HeaderValue, "an empty prefix holds for every value; use `Present`")
+        }
         (MatchType::Prefix, Some(text)) => literal(text, false, s),
         (MatchType::Regex, Some(text)) => pattern(Pattern::parse(text), s),
         (MatchType::Semver, Some(text)) => match semver::Range::parse(text) {
@@ -109,7 +119,10 @@ fn literal(text: &str, whole: bool, sink: &mut Sink) {
     if text.len() > MAX_VALUE {
         sink.reject(Code::HeaderValue, format!("{} bytes; at most {MAX_VALUE}", text.len()));
     } else if let Some(c) = text.chars().find(|c| (*c < ' ' && *c != '\t') || *c == '\u{7f}') {
-        sink.reject(Code::HeaderValue, format!("the control character U+{:04X} cannot stand in a header", u32::from(c)));
+        sink.reject(
+            Code::HeaderValue,
+            format!("the control character U+{:04X} cannot stand in a header", u32::from(c)),
+        );
     } else if text.starts_with(blank) || (whole && text.ends_with(blank)) {
         sink.reject(Code::HeaderValue, "blanks at an end are trimmed on the way, so this can never hold");
     }
@@ -137,7 +150,10 @@ fn bucket(bucket: &BucketMatch, sink: &mut Sink) {
 pub(super) fn salt(text: &str, sink: &mut Sink) {
     let ok = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'/');
     if text.len() > 128 || !text.bytes().all(ok) {
-        sink.reject(Code::OutOfRange, format!("{} is not a salt: at most 128 ASCII letters, digits and `-_./`", quoted(text)));
+        sink.reject(
+            Code::OutOfRange,
+            format!("{} is not a salt: at most 128 ASCII letters, digits and `-_./`", quoted(text)),
+        );
     }
 }
 

@@ -65,7 +65,10 @@ fn file(file: &ModelFile, sink: &mut Sink) {
     sink.at("sha256", |s| {
         let hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
         if file.sha256.len() != 64 || !file.sha256.bytes().all(hex) {
-            s.reject(Code::Digest, format!("{} is not a SHA-256 digest: 64 lower-case hex digits", quoted(&file.sha256)));
+            s.reject(
+                Code::Digest,
+                format!("{} is not a SHA-256 digest: 64 lower-case hex digits", quoted(&file.sha256)),
+            );
         }
     });
     sink.at("size", |s| bounds::number(file.size, 1..=MAX_FILE, s));
@@ -108,6 +111,9 @@ fn uri(uri: &str, sink: &mut Sink) {
     if let Some(problem) = path_problem(path) {
         sink.reject(Code::Location, format!("the path {} {problem}", quoted(path)));
     } else if path.contains(['%', '?', '#']) {
-        sink.reject(Code::Location, format!("the path {} has one of `%?#`; it is taken literally and may not be an URL", quoted(path)));
+        sink.reject(
+            Code::Location,
+            format!("the path {} has one of `%?#`; it is taken literally and may not be an URL", quoted(path)),
+        );
     }
 }

@@ -10,14 +10,18 @@ pub(super) fn check(spec: &ReleasePolicySpec, sink: &mut Sink) {
         match spec.target_ref.kind {
             TargetKind::Model => {}
             TargetKind::WorkerPool => {
-                s.at("kind", |s| s.reject(Code::OutOfRange, "a release is about a Model; the pools follow from its versions"));
+                s.at("kind", |s| {
+                    s.reject(Code::OutOfRange, "a release is about a Model; the pools follow from its versions")
+                });
             }
         }
         s.at("name", |s| bounds::name(&spec.target_ref.name, s));
     });
     sink.at("stable", |s| bounds::version(&spec.stable, s));
     sink.at("candidate", |s| match spec.candidate.as_deref() {
-        Some(candidate) if candidate == spec.stable => s.reject(Code::Contradiction, "the candidate is the stable version"),
+        Some(candidate) if candidate == spec.stable => {
+            s.reject(Code::Contradiction, "the candidate is the stable version")
+        }
         Some(candidate) => bounds::version(candidate, s),
         None => {}
     });

@@ -89,7 +89,13 @@ impl Range {
         // `M.m.p`, each part optional when it and all behind it are 0.
         let optional = |text: String, zero: bool| if zero { format!("(?:{text})?") } else { text };
         if high == [major, minor, patch + 1] {
-            return format!("{major}{}", optional(format!(r"\.{minor}{}", optional(format!(r"\.{patch}"), patch == 0)), minor == 0 && patch == 0));
+            return format!(
+                "{major}{}",
+                optional(
+                    format!(r"\.{minor}{}", optional(format!(r"\.{patch}"), patch == 0)),
+                    minor == 0 && patch == 0
+                )
+            );
         }
         if high == [major, minor + 1, 0] {
             let tail = if patch == 0 { any1 } else { format!(r"\.{}", at_least(patch)) };

@@ -45,7 +45,9 @@ pub(super) fn check(spec: &WorkerPoolSpec, sink: &mut Sink) {
         bounds::length(spec.labels.len(), 0..=64, s);
         for (key, value) in &spec.labels {
             if !is_label_key(key) || !(value.is_empty() || is_label_part(value)) {
-                s.at(key, |s| s.reject(Code::Metadata, "not a label: ASCII letters, digits, `-`, `_`, `.`, at most 63"));
+                s.at(key, |s| {
+                    s.reject(Code::Metadata, "not a label: ASCII letters, digits, `-`, `_`, `.`, at most 63")
+                });
             }
         }
     });

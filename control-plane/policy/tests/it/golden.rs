@@ -20,7 +20,11 @@ fn check(what: &str, run: impl Fn(&str) -> String) {
         }
         let expected = fs::read_to_string(&output).unwrap_or_default();
         if actual != expected {
-            wrong.push(format!("{}\n{}", input.display(), similar::TextDiff::from_lines(&expected, &actual).unified_diff()));
+            wrong.push(format!(
+                "{}\n{}",
+                input.display(),
+                similar::TextDiff::from_lines(&expected, &actual).unified_diff()
+            ));
         }
     }
     assert!(wrong.is_empty(), "UPDATE=1 rewrites, if this is meant:\n{}", wrong.join("\n"));
@@ -29,7 +33,10 @@ fn check(what: &str, run: impl Fn(&str) -> String) {
 #[test]
 fn every_mistake_of_a_document_is_named() {
     check("documents", |text| match validate::parse(text.as_bytes()) {
-        Ok(objects) => objects.iter().map(|o| format!("ok {}\n{}", o.key(), serde_saphyr::to_string(&o.spec().to_value()).unwrap())).collect(),
+        Ok(objects) => objects
+            .iter()
+            .map(|o| format!("ok {}\n{}", o.key(), serde_saphyr::to_string(&o.spec().to_value()).unwrap()))
+            .collect(),
         Err(rejections) => format!("{rejections}\n"),
     });
 }
@@ -44,7 +51,13 @@ fn explain_says_the_same_as_ever() {
     check("explain", |text| {
         let scenario = Scenario::read(text);
         let snapshot = scenario.compile().snapshot;
-        scenario.requests.iter().map(|r| format!("--- {}\n{}", serde_json::to_string(r).unwrap(), show::explanation(&explain(&snapshot, r)))).collect()
+        scenario
+            .requests
+            .iter()
+            .map(|r| {
+                format!("--- {}\n{}", serde_json::to_string(r).unwrap(), show::explanation(&explain(&snapshot, r)))
+            })
+            .collect()
     });
 }
 

@@ -40,8 +40,11 @@ fn before(a: &[Match], b: &[Match]) -> bool {
 #[test]
 fn the_documented_table_is_the_order_of_the_code() {
     let page = include_str!("../../../../docs/reference/precedence.md");
-    let documented: Vec<&str> =
-        page.lines().filter_map(|l| l.strip_prefix("| ")).filter(|l| l.starts_with(|c: char| c.is_ascii_digit())).collect();
+    let documented: Vec<&str> = page
+        .lines()
+        .filter_map(|l| l.strip_prefix("| "))
+        .filter(|l| l.starts_with(|c: char| c.is_ascii_digit()))
+        .collect();
     let names: Vec<&str> = documented.iter().map(|l| l.split('|').nth(1).unwrap().trim().trim_matches('`')).collect();
     let expected: Vec<String> = Rank::ALL.iter().map(|r| format!("{r:?}")).collect();
     assert_eq!(names, expected);
@@ -64,7 +67,10 @@ fn every_combination_has_its_place() {
     rules.retain(|r| r.iter().filter(|x| **x == Rank::Tenant).count() < 2);
     let conditions = |ranks: &Vec<Rank>| ranks.iter().enumerate().map(|(n, r)| of_rank(*r, n)).collect::<Vec<_>>();
     rules.sort_by_key(|ranks| at(&conditions(ranks), 0, "default/p", 0));
-    let text: String = rules.iter().map(|r| format!("{}\n", r.iter().map(|x| format!("{x:?}")).collect::<Vec<_>>().join(" + "))).collect();
+    let text: String = rules
+        .iter()
+        .map(|r| format!("{}\n", r.iter().map(|x| format!("{x:?}")).collect::<Vec<_>>().join(" + ")))
+        .collect();
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/precedence.txt");
     if std::env::var_os("UPDATE").is_some() {
         std::fs::write(path, &text).unwrap();
@@ -82,7 +88,8 @@ fn more_conditions_come_before_fewer_of_the_same_kind() {
 #[test]
 fn a_longer_prefix_and_a_narrower_bucket_come_first() {
     assert!(before(&[header("a", MatchType::Prefix, "ab")], &[header("a", MatchType::Prefix, "a")]));
-    let bucket = |to| [Match::Bucket { bucket: BucketMatch { header: "u".to_owned(), salt: String::new(), from: 0, to } }];
+    let bucket =
+        |to| [Match::Bucket { bucket: BucketMatch { header: "u".to_owned(), salt: String::new(), from: 0, to } }];
     assert!(before(&bucket(10), &bucket(11)));
 }
 
@@ -95,11 +102,13 @@ fn ties_go_to_the_older_policy_then_the_name_then_the_position() {
 }
 
 fn any_rule() -> impl Strategy<Value = Vec<Match>> {
-    prop::collection::vec((0..7_usize, 0..3_usize), 1..4).prop_map(|v| v.into_iter().map(|(r, n)| of_rank(Rank::ALL[r], n)).collect())
+    prop::collection::vec((0..7_usize, 0..3_usize), 1..4)
+        .prop_map(|v| v.into_iter().map(|(r, n)| of_rank(Rank::ALL[r], n)).collect())
 }
 
 fn any_place() -> impl Strategy<Value = Precedence> {
-    (any_rule(), 0..2_i64, 0..2_usize, 0..2_usize).prop_map(|(m, age, owner, p)| at(&m, age, ["default/a", "default/b"][owner], p))
+    (any_rule(), 0..2_i64, 0..2_usize, 0..2_usize)
+        .prop_map(|(m, age, owner, p)| at(&m, age, ["default/a", "default/b"][owner], p))
 }
 
 proptest! {

@@ -13,18 +13,26 @@ pub fn policy(name: &'static str) -> impl Strategy<Value = String> {
     let value = "[a-c]{1,3}";
     let condition = prop_oneof![
         ("[a-d]", value).prop_map(|(n, v)| format!("{{type: Header, header: {{name: {n}, type: Exact, value: {v}}}}}")),
-        ("[e-f]", value).prop_map(|(n, v)| format!("{{type: Header, header: {{name: {n}, type: Prefix, value: {v}}}}}")),
+        ("[e-f]", value)
+            .prop_map(|(n, v)| format!("{{type: Header, header: {{name: {n}, type: Prefix, value: {v}}}}}")),
         ("[g-h]", value).prop_map(|(n, v)| format!("{{type: Tag, tag: {{name: {n}, type: Regex, value: '{v}.*'}}}}")),
-        (0..3_u32, 0..3_u32).prop_map(|(a, b)| format!("{{type: Header, header: {{name: ver, type: Semver, value: '^{a}.{b}'}}}}")),
+        (0..3_u32, 0..3_u32)
+            .prop_map(|(a, b)| format!("{{type: Header, header: {{name: ver, type: Semver, value: '^{a}.{b}'}}}}")),
         Just("{type: Header, header: {name: p, type: Present}}".to_owned()),
         value.prop_map(|v| format!("{{type: Tenant, tenant: {{name: {v}}}}}")),
-        (0..5000_u32, 5000..10_000_u32).prop_map(|(a, b)| format!("{{type: Bucket, bucket: {{header: u, salt: s, from: {a}, to: {b}}}}}")),
+        (0..5000_u32, 5000..10_000_u32)
+            .prop_map(|(a, b)| format!("{{type: Bucket, bucket: {{header: u, salt: s, from: {a}, to: {b}}}}}")),
     ];
-    let rule = (condition, any::<bool>()).prop_map(|(c, to)| format!("    - {{match: [{c}], to: {}}}\n", if to { "Candidate" } else { "Stable" }));
+    let rule = (condition, any::<bool>())
+        .prop_map(|(c, to)| format!("    - {{match: [{c}], to: {}}}\n", if to { "Candidate" } else { "Stable" }));
     (prop::collection::vec(rule, 0..6), 0..=100_u32).prop_map(move |(rules, weight)| {
-        let head = format!("apiVersion: tidegate.dev/v1alpha1\nkind: ReleasePolicy\nmetadata: {{name: {name}}}\nspec:\n");
+        let head =
+            format!("apiVersion: tidegate.dev/v1alpha1\nkind: ReleasePolicy\nmetadata: {{name: {name}}}\nspec:\n");
         let body = "  targetRef: {kind: Model, name: chat}\n  stable: v1\n  candidate: v2\n  assignment: {salt: s}\n";
-        format!("{head}{body}  rules:\n{}  steps: [{{weight: {weight}}}]\n", if rules.is_empty() { "    []\n".to_owned() } else { rules.concat() })
+        format!(
+            "{head}{body}  rules:\n{}  steps: [{{weight: {weight}}}]\n",
+            if rules.is_empty() { "    []\n".to_owned() } else { rules.concat() }
+        )
     })
 }
 
@@ -40,7 +48,8 @@ pub fn model() -> String {
 }
 
 pub fn world(policies: &[&str]) -> Scenario {
-    let apply = std::iter::once(model()).chain(policies.iter().map(|p| (*p).to_owned())).collect::<Vec<_>>().join("---\n");
+    let apply =
+        std::iter::once(model()).chain(policies.iter().map(|p| (*p).to_owned())).collect::<Vec<_>>().join("---\n");
     Scenario { apply, ..Scenario::default() }
 }
 
@@ -122,7 +131,9 @@ fn large_versions_fit_into_envoys_limit_for_patterns() {
 fn growth_only_moves_users_from_stable_to_candidate() {
     let intervals = |weight: u32| {
         let head = "apiVersion: tidegate.dev/v1alpha1\nkind: ReleasePolicy\nmetadata: {name: a}\nspec:\n";
-        let text = format!("{head}  targetRef: {{kind: Model, name: chat}}\n  stable: v1\n  candidate: v2\n  steps: [{{weight: {weight}}}]\n");
+        let text = format!(
+            "{head}  targetRef: {{kind: Model, name: chat}}\n  stable: v1\n  candidate: v2\n  steps: [{{weight: {weight}}}]\n"
+        );
         world(&[&text]).compile().snapshot.targets.remove(0).split.intervals
     };
     let arms = |weight: u32| {

@@ -7,7 +7,10 @@ use serde_json::Value;
 use tidegate_policy::{
     compile::{CompileInput, Compiled, compile},
     explain::ExplainRequest,
-    ports::{ApiKey, Everything, LeasedVersion, NodeIdentity, NodeRole, NodeToken, Source, StoredObject, VersionState, WorkerLease},
+    ports::{
+        ApiKey, Everything, LeasedVersion, NodeIdentity, NodeRole, NodeToken, Source, StoredObject, VersionState,
+        WorkerLease,
+    },
     snapshot::ObjectRef,
     validate::{self, ValidObject},
 };

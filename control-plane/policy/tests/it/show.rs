@@ -32,7 +32,8 @@ fn target(target: &Target, out: &mut String) {
     writeln!(out, "\ntarget {} = {} ({:?})", target.model_id, target.model, target.task).unwrap();
     for rule in &target.rules {
         let conditions: Vec<String> = rule.conditions.iter().map(describe).collect();
-        writeln!(out, "  rule {} -> {} ({}) if {}", rule.id, rule.arm, rule.arm_label, conditions.join(" and ")).unwrap();
+        writeln!(out, "  rule {} -> {} ({}) if {}", rule.id, rule.arm, rule.arm_label, conditions.join(" and "))
+            .unwrap();
     }
     let split = &target.split;
     writeln!(out, "  split {} by {} salt {}", split.id, split.key_header, split.salt).unwrap();
@@ -51,9 +52,19 @@ fn arm(arm: &Arm, out: &mut String) {
 }
 
 fn pool(pool: &PoolPlan, out: &mut String) {
-    let version = |v: &tidegate_policy::snapshot::PlannedVersion| format!("{}{}", v.version.name, if v.retained { " (retained)" } else { "" });
+    let version = |v: &tidegate_policy::snapshot::PlannedVersion| {
+        format!("{}{}", v.version.name, if v.retained { " (retained)" } else { "" })
+    };
     let versions: Vec<String> = pool.versions.iter().map(version).collect();
-    writeln!(out, "pool {} of {}: [{}], limits [{}]", pool.pool, pool.model_id, versions.join(", "), pool.limits.join(", ")).unwrap();
+    writeln!(
+        out,
+        "pool {} of {}: [{}], limits [{}]",
+        pool.pool,
+        pool.model_id,
+        versions.join(", "),
+        pool.limits.join(", ")
+    )
+    .unwrap();
 }
 
 fn limit(limit: &Limit, out: &mut String) {
@@ -85,7 +96,12 @@ pub fn status(key: &str, status: &ObjectStatus, out: &mut String) {
         writeln!(out, "  arms {:?}", status.arms).unwrap();
     }
     if let Some(w) = &status.workers {
-        writeln!(out, "  workers desired {} live {} ready {} loading {} failed {} {:?}", w.desired, w.live, w.ready, w.loading, w.failed, w.reasons).unwrap();
+        writeln!(
+            out,
+            "  workers desired {} live {} ready {} loading {} failed {} {:?}",
+            w.desired, w.live, w.ready, w.loading, w.failed, w.reasons
+        )
+        .unwrap();
     }
     status.bounds.iter().for_each(|b| writeln!(out, "  bound {b}").unwrap());
     status.warnings.iter().for_each(|w| writeln!(out, "  warning {w}").unwrap());

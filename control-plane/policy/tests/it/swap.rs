@@ -26,7 +26,12 @@ fn worker(node: &str, port: u16, versions: &[(&str, VersionState)]) -> Worker {
 impl World {
     fn new(policy: &str) -> Self {
         let pool = "apiVersion: tidegate.dev/v1alpha1\nkind: WorkerPool\nmetadata: {name: p}\nspec: {modelRef: {name: chat}, versions: [v1], replicas: 2}\n";
-        let apply = [model(), pool.to_owned(), policy.to_owned()].iter().filter(|t| !t.is_empty()).cloned().collect::<Vec<_>>().join("---\n");
+        let apply = [model(), pool.to_owned(), policy.to_owned()]
+            .iter()
+            .filter(|t| !t.is_empty())
+            .cloned()
+            .collect::<Vec<_>>()
+            .join("---\n");
         Self { everything: Scenario { apply, ..Scenario::default() }.everything() }
     }
 
@@ -51,7 +56,13 @@ impl World {
 }
 
 fn routed(snapshot: &Snapshot) -> Vec<String> {
-    snapshot.targets[0].split.intervals.iter().filter(|i| i.weight > 0).map(|i| snapshot.arms[&i.arm].version.clone()).collect()
+    snapshot.targets[0]
+        .split
+        .intervals
+        .iter()
+        .filter(|i| i.weight > 0)
+        .map(|i| snapshot.arms[&i.arm].version.clone())
+        .collect()
 }
 
 fn loaded(snapshot: &Snapshot) -> Vec<(String, bool)> {
@@ -66,7 +77,10 @@ fn v1_everywhere() -> [Worker; 2] {
 
 #[test]
 fn a_new_version_takes_over_only_when_every_worker_serves_it() {
-    for policy in ["", "apiVersion: tidegate.dev/v1alpha1\nkind: ReleasePolicy\nmetadata: {name: r}\nspec: {targetRef: {kind: Model, name: chat}, stable: v1}\n"] {
+    for policy in [
+        "",
+        "apiVersion: tidegate.dev/v1alpha1\nkind: ReleasePolicy\nmetadata: {name: r}\nspec: {targetRef: {kind: Model, name: chat}, stable: v1}\n",
+    ] {
         let mut world = World::new(policy);
         assert_eq!(routed(&world.workers(&v1_everywhere()).compile().snapshot), ["v1"]);
         world.set("p", "versions", json!(["v2"]));

@@ -6,8 +6,8 @@ use envoy_types::pb::{
     envoy::{
         config::route::v3::{RouteMatch, route_match::PathSpecifier},
         extensions::filters::http::jwt_authn::v3::{
-            JwtAuthentication, JwtCacheConfig, JwtClaimToHeader, JwtHeader, JwtProvider, JwtRequirement, JwtRequirementOrList,
-            RequirementRule, jwt_provider::JwksSourceSpecifier, jwt_requirement::RequiresType,
+            JwtAuthentication, JwtCacheConfig, JwtClaimToHeader, JwtHeader, JwtProvider, JwtRequirement,
+            JwtRequirementOrList, RequirementRule, jwt_provider::JwksSourceSpecifier, jwt_requirement::RequiresType,
             requirement_rule::RequirementType,
         },
     },

@@ -68,4 +68,3 @@ fn always() -> Option<RuntimeFractionalPercent> {
     let all = FractionalPercent { numerator: 100, denominator: DenominatorType::Hundred.into() };
     Some(RuntimeFractionalPercent { default_value: Some(all), ..Default::default() })
 }
-

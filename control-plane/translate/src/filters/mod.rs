@@ -35,10 +35,7 @@ fn fixed<M: Message + Name>(name: &str, config: &M) -> HttpFilter {
 
 /// A filter whose configuration comes by ECDS. Without a default: until it comes, the listener waits, and then refuses.
 fn discovered(name: &str, type_url: &str) -> HttpFilter {
-    let source = ExtensionConfigSource {
-        config_source: ads(),
-        type_urls: vec![type_url.to_owned()],
-        ..Default::default()
-    };
+    let source =
+        ExtensionConfigSource { config_source: ads(), type_urls: vec![type_url.to_owned()], ..Default::default() };
     HttpFilter { name: name.to_owned(), config_type: Some(ConfigType::ConfigDiscovery(source)), ..Default::default() }
 }

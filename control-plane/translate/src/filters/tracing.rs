@@ -1,8 +1,14 @@
 //! Spans from the gateway. W3C trace context goes on to the worker, so one trace id covers both.
 use envoy_types::pb::envoy::{
     config::{
-        core::v3::{GrpcService, grpc_service::{EnvoyGrpc, TargetSpecifier}},
-        trace::v3::{OpenTelemetryConfig, tracing::{Http, http::ConfigType}},
+        core::v3::{
+            GrpcService,
+            grpc_service::{EnvoyGrpc, TargetSpecifier},
+        },
+        trace::v3::{
+            OpenTelemetryConfig,
+            tracing::{Http, http::ConfigType},
+        },
     },
     extensions::filters::network::http_connection_manager::v3::http_connection_manager::Tracing,
     r#type::v3::Percent,

@@ -27,7 +27,8 @@ fn check(case: &str, settings: &GatewaySettings) {
         .iter()
         .flat_map(|(name, plan)| {
             let set = pool(&snapshot, plan);
-            [TYPE_MODEL_SET, TYPE_LIMIT_SET].map(|url| (format!("{name} {}", url.rsplit('.').next().unwrap()), all(&set, url)))
+            [TYPE_MODEL_SET, TYPE_LIMIT_SET]
+                .map(|url| (format!("{name} {}", url.rsplit('.').next().unwrap()), all(&set, url)))
         })
         .collect();
     compare(&dir.join("worker.json"), &Value::Object(workers), &mut stale);

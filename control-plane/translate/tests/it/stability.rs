@@ -15,7 +15,8 @@ fn changed(before: &Snapshot, after: &Snapshot) -> BTreeSet<String> {
     let mut differs = BTreeSet::new();
     for (url, resources) in old.iter().chain(new.iter()) {
         for name in resources.keys() {
-            let version = |set: &tidegate_xds::resources::ResourceSet| Some(set.of_type(url)?.get(name)?.version.clone());
+            let version =
+                |set: &tidegate_xds::resources::ResourceSet| Some(set.of_type(url)?.get(name)?.version.clone());
             if version(&old) != version(&new) {
                 differs.insert(format!("{} {name}", url.rsplit('.').next().unwrap()));
             }
@@ -95,9 +96,10 @@ fn every_cluster_that_a_route_names_is_there_with_its_endpoints() {
     for document in [include_str!("golden/release/in.yaml"), include_str!("golden/buckets/in.yaml"), LIMITS] {
         let snapshot = world::snapshot(document);
         let set = gateway(&snapshot, &GatewaySettings::default());
-        let named = snapshot.targets.iter().flat_map(|t| {
-            t.rules.iter().map(|r| &r.arm).chain(t.split.intervals.iter().map(|i| &i.arm))
-        });
+        let named = snapshot
+            .targets
+            .iter()
+            .flat_map(|t| t.rules.iter().map(|r| &r.arm).chain(t.split.intervals.iter().map(|i| &i.arm)));
         for cluster in named {
             assert!(set.of_type(types::CLUSTER).unwrap().contains_key(cluster), "{cluster}");
             assert!(set.of_type(types::ENDPOINT).unwrap().contains_key(cluster), "{cluster}");

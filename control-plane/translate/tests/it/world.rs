@@ -15,7 +15,8 @@ use tidegate_policy::{
 pub fn snapshot(documents: &str) -> Snapshot {
     let now: DateTime<Utc> = "2026-01-01T00:00:00Z".parse().unwrap();
     let mut everything = Everything { revision: 7, api_keys: keys(documents, now), ..Everything::default() };
-    for (i, valid) in validate::parse(documents.as_bytes()).unwrap_or_else(|e| panic!("{e:?}")).into_iter().enumerate() {
+    for (i, valid) in validate::parse(documents.as_bytes()).unwrap_or_else(|e| panic!("{e:?}")).into_iter().enumerate()
+    {
         let write = valid.to_write();
         everything.objects.push(StoredObject {
             key: write.key,

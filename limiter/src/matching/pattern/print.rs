@@ -68,7 +68,11 @@ fn repeat(repetition: &Repetition, dialect: Dialect, out: &mut String) -> Result
         | HirKind::Concat(_)
         | HirKind::Alternation(_) => false,
     };
-    if single { node(&repetition.sub, dialect, out)? } else { group(&repetition.sub, dialect, out)? }
+    if single {
+        node(&repetition.sub, dialect, out)?
+    } else {
+        group(&repetition.sub, dialect, out)?
+    }
     let written = match (repetition.min, repetition.max) {
         (0, None) => out.write_str("*"),
         (1, None) => out.write_str("+"),

@@ -18,7 +18,9 @@ fn node(hir: &Hir) -> usize {
     match hir.kind() {
         HirKind::Empty | HirKind::Look(_) => 1,
         HirKind::Literal(literal) => literal.0.len(),
-        HirKind::Class(class) => ascii_class(class).map_or(1, |c| c.ranges.len() + if c.beyond { BEYOND_ASCII } else { 0 }),
+        HirKind::Class(class) => {
+            ascii_class(class).map_or(1, |c| c.ranges.len() + if c.beyond { BEYOND_ASCII } else { 0 })
+        }
         HirKind::Capture(capture) => node(&capture.sub),
         HirKind::Concat(parts) => parts.iter().map(node).fold(0, usize::saturating_add),
         HirKind::Alternation(parts) => parts.iter().map(|p| node(p).saturating_add(1)).fold(0, usize::saturating_add),

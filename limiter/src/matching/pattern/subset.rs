@@ -1,6 +1,6 @@
 //! Parses the user's text and refuses what RE2 and `regex` read differently. Only reads; never rewrites.
 use regex_syntax::{
-    ast::{self, Ast, AssertionKind, ClassSetItem, RepetitionKind, RepetitionRange},
+    ast::{self, AssertionKind, Ast, ClassSetItem, RepetitionKind, RepetitionRange},
     hir::{Hir, translate::TranslatorBuilder},
 };
 
@@ -45,7 +45,9 @@ impl ast::Visitor for Guard<'_> {
         match ast {
             Ast::Flags(_) => Err(outside("a flag such as `(?i)`")),
             Ast::Group(group) => match &group.kind {
-                ast::GroupKind::NonCapturing(flags) if !flags.items.is_empty() => Err(outside("a flag such as `(?i:…)`")),
+                ast::GroupKind::NonCapturing(flags) if !flags.items.is_empty() => {
+                    Err(outside("a flag such as `(?i:…)`"))
+                }
                 ast::GroupKind::NonCapturing(_)
                 | ast::GroupKind::CaptureIndex(_)
                 | ast::GroupKind::CaptureName { .. } => Ok(()),
@@ -53,11 +55,19 @@ impl ast::Visitor for Guard<'_> {
             Ast::Literal(literal) => ascii(literal),
             Ast::ClassUnicode(_) => Err(outside(r"a Unicode class such as `\pL`")),
             Ast::Assertion(assertion) => match assertion.kind {
-                AssertionKind::StartLine | AssertionKind::EndLine | AssertionKind::StartText | AssertionKind::EndText => Ok(()),
+                AssertionKind::StartLine
+                | AssertionKind::EndLine
+                | AssertionKind::StartText
+                | AssertionKind::EndText => Ok(()),
                 _ => Err(outside("a word boundary")),
             },
             Ast::Repetition(repetition) => self.repetition(&repetition.op),
-            Ast::Empty(_) | Ast::Dot(_) | Ast::ClassPerl(_) | Ast::ClassBracketed(_) | Ast::Alternation(_) | Ast::Concat(_) => Ok(()),
+            Ast::Empty(_)
+            | Ast::Dot(_)
+            | Ast::ClassPerl(_)
+            | Ast::ClassBracketed(_)
+            | Ast::Alternation(_)
+            | Ast::Concat(_) => Ok(()),
         }
     }
 
@@ -81,7 +91,8 @@ impl Guard<'_> {
     fn repetition(&self, op: &ast::RepetitionOp) -> Result<(), PatternError> {
         let RepetitionKind::Range(range) = &op.kind else { return Ok(()) };
         let text = self.source.get(op.span.start.offset..op.span.end.offset).unwrap_or_default();
-        if !text.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'{' | b'}' | b',' | b'?')) || text.starts_with("{,") {
+        if !text.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'{' | b'}' | b',' | b'?')) || text.starts_with("{,")
+        {
             return Err(outside(format!("the repetition `{text}`")));
         }
         let largest = match *range {

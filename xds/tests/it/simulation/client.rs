@@ -85,12 +85,13 @@ impl Proxy {
         out
     }
 
-    /// `strict`: a cluster must not be taken away under a route.
-    pub fn receive(&mut self, response: &Response, strict: bool) -> Vec<Outgoing> {
+    /// `strict`: a cluster must not be taken away under a route, except one that was refused at times.
+    pub fn receive(&mut self, response: &Response, strict: Option<&BTreeSet<String>>) -> Vec<Outgoing> {
         let url = response.type_url.to_string();
         let content = |e: &tidegate_xds::Entry| String::from_utf8(e.body().to_vec()).unwrap();
         let came: Vec<_> = response.resources.iter().map(|e| (e.name().to_string(), content(e))).collect();
-        let bad: Vec<_> = came.iter().filter(|(_, content)| content.starts_with("bad")).map(|(n, _)| n.clone()).collect();
+        let bad: Vec<_> =
+            came.iter().filter(|(_, content)| content.starts_with("bad")).map(|(n, _)| n.clone()).collect();
         let taken: Vec<_> = match (bad.is_empty(), self.all_or_nothing) {
             (false, true) => Vec::new(),
             (_, _) => came.iter().filter(|(name, _)| !bad.contains(name)).cloned().collect(),
@@ -109,7 +110,7 @@ impl Proxy {
             self.take(&url, name, content);
         }
         for name in gone {
-            if strict && url == types::CLUSTER {
+            if url == types::CLUSTER && strict.is_some_and(|poisoned| !poisoned.contains(&name)) {
                 self.check_unused(&name);
             }
             self.lose(&url, &name);
@@ -155,7 +156,9 @@ impl Proxy {
         let held = self.of(url);
         let (version, nonce) = (held.version.clone(), held.nonce.clone());
         match self.variant {
-            Variant::Delta => Outgoing::Delta(DeltaRequest { type_url: url.into(), nonce, error, ..Default::default() }),
+            Variant::Delta => {
+                Outgoing::Delta(DeltaRequest { type_url: url.into(), nonce, error, ..Default::default() })
+            }
             Variant::Sotw => Outgoing::Sotw(SotwRequest { type_url: url.into(), version, nonce, names, error }),
         }
     }
@@ -183,9 +186,16 @@ impl Proxy {
             Variant::Delta => {
                 let initial = held.resources.iter().map(|(name, content)| (name.clone(), self::version(content)));
                 let initial_versions = if first { initial.collect() } else { BTreeMap::new() };
-                let subscribe = if first { clusters.into_iter().collect() } else { clusters.difference(&old).cloned().collect() };
+                let subscribe =
+                    if first { clusters.into_iter().collect() } else { clusters.difference(&old).cloned().collect() };
                 let unsubscribe = if first { Vec::new() } else { gone };
-                Outgoing::Delta(DeltaRequest { type_url, subscribe, unsubscribe, initial_versions, ..Default::default() })
+                Outgoing::Delta(DeltaRequest {
+                    type_url,
+                    subscribe,
+                    unsubscribe,
+                    initial_versions,
+                    ..Default::default()
+                })
             }
             Variant::Sotw => {
                 let names = clusters.into_iter().collect();
@@ -220,10 +230,10 @@ impl Proxy {
     }
 
     /// Every cluster got its endpoints after it came or changed.
-    pub fn check_warm(&self) {
+    pub fn check_warm(&self, published: impl Fn(&str) -> bool) {
         let empty = BTreeMap::new();
         let clusters = self.held.get(types::CLUSTER).map_or(&empty, |held| &held.resources);
-        let cold: Vec<_> = clusters.keys().filter(|name| !self.warm.contains(*name)).collect();
+        let cold: Vec<_> = clusters.keys().filter(|name| published(name) && !self.warm.contains(*name)).collect();
         let cold: Vec<_> = cold.into_iter().filter(|name| self.holds(types::ENDPOINT, name)).collect();
         assert!(cold.is_empty(), "never warmed: {cold:?}");
     }
