@@ -74,7 +74,7 @@ async fn one_trace_id_goes_through_envoy_worker_and_engine_step() -> Result<()> 
         let spans = receiver.spans.lock().unwrap().clone();
         let of_trace: Vec<_> = spans.iter().filter(|(_, _, id)| id == trace).collect();
         let services: BTreeSet<_> = of_trace.iter().map(|(service, _, _)| service).collect();
-        let step = of_trace.iter().any(|(_, name, _)| name.contains("step"));
+        let step = of_trace.iter().any(|(_, name, _)| name == "engine.decode");
         ensure!(services.len() >= 2 && step, "{services:?} of {of_trace:?}");
         println!("spans of one request: {of_trace:?}");
         Ok(())

@@ -149,6 +149,7 @@ fn version(status: VersionStatus) -> VersionReport {
     let state = match status.phase {
         VersionPhase::Loading => VersionState::Loading,
         VersionPhase::Serving => VersionState::Serving,
+        VersionPhase::Retiring => VersionState::Retiring,
         VersionPhase::Draining => VersionState::Draining,
         VersionPhase::Failed => VersionState::Failed,
     };

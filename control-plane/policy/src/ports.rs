@@ -205,6 +205,7 @@ pub struct LeasedVersion {
 pub enum VersionState {
     Loading,
     Serving,
+    Retiring,
     Draining,
     Failed,
 }

@@ -145,7 +145,7 @@ pub const FIELDS: &[Field] = &[
         scope: Serve,
         shape: Shape::Switch,
         secret: false,
-        default: "false",
+        default: "true",
         value_name: "BOOL",
         help: "Whether the gateway refuses requests without an API key",
     },

@@ -104,6 +104,8 @@ pub enum VersionState {
     /// Replaced; finishing its requests.
     Draining = 3,
     Failed = 4,
+    /// No longer wanted, still answering for a moment: routes that point at it are served, none may be pointed at it anew.
+    Retiring = 5,
 }
 impl VersionState {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -117,6 +119,7 @@ impl VersionState {
             Self::Serving => "VERSION_STATE_SERVING",
             Self::Draining => "VERSION_STATE_DRAINING",
             Self::Failed => "VERSION_STATE_FAILED",
+            Self::Retiring => "VERSION_STATE_RETIRING",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -127,6 +130,7 @@ impl VersionState {
             "VERSION_STATE_SERVING" => Some(Self::Serving),
             "VERSION_STATE_DRAINING" => Some(Self::Draining),
             "VERSION_STATE_FAILED" => Some(Self::Failed),
+            "VERSION_STATE_RETIRING" => Some(Self::Retiring),
             _ => None,
         }
     }

@@ -206,7 +206,7 @@ impl Driver {
             let result = load_and_start(loader.as_ref(), &spec, &cancel, (instance, &messages), &shared);
             shared
                 .metrics
-                .loaded(result.as_ref().err().map_or("", |error| error.get(..7).unwrap_or("TG-2000")), begun.elapsed());
+                .loaded(result.as_ref().err().map_or("", |error| error.get(..7).unwrap_or("other")), begun.elapsed());
             // A worker that is ending does not listen any more.
             let _ = messages.blocking_send(Message::Loaded(instance, result));
         };

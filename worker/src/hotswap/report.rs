@@ -7,6 +7,8 @@ pub enum Phase {
     Draining,
     Failed,
     Loading,
+    /// No longer wanted, still answering.
+    Retiring,
     Serving,
 }
 
@@ -21,7 +23,7 @@ pub struct VersionStatus {
     pub error: String,
 }
 
-/// One line per name: the best of its copies (Serving, then Loading, Failed, Draining). A version that failed and is tried
+/// One line per name: the best of its copies (Serving, then Retiring, Loading, Failed, Draining). A version that failed and is tried
 /// again stays Failed until it serves, so that nobody waits for it.
 pub(super) fn statuses(slots: &[Slot]) -> Vec<VersionStatus> {
     let mut out: Vec<VersionStatus> = Vec::new();
@@ -30,7 +32,8 @@ pub(super) fn statuses(slots: &[Slot]) -> Vec<VersionStatus> {
             (State::Serving, _) => Phase::Serving,
             (State::Waiting { .. } | State::Loading, None) => Phase::Loading,
             (State::Waiting { .. } | State::Loading, Some(_)) => Phase::Failed,
-            (State::Lingering { .. } | State::Draining, _) => Phase::Draining,
+            (State::Lingering { .. }, _) => Phase::Retiring,
+            (State::Draining, _) => Phase::Draining,
         };
         let status = VersionStatus {
             model_id: slot.key.model_id.clone(),

@@ -40,7 +40,7 @@ type Out<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 /// What the scripted control plane pushes and hears.
 #[derive(Clone)]
-struct Plane {
+pub struct Plane {
     pushes: watch::Sender<Vec<(String, u64, Vec<u8>)>>,
     heard: Arc<Mutex<Vec<DeltaDiscoveryRequest>>>,
     report: watch::Sender<WorkerReport>,
@@ -48,12 +48,12 @@ struct Plane {
 }
 
 impl Plane {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let (heard, tokens) = (Arc::default(), Arc::default());
         Self { pushes: watch::Sender::new(Vec::new()), heard, report: watch::Sender::default(), tokens }
     }
 
-    async fn listen(&self, address: &str) -> (SocketAddr, tokio::task::JoinHandle<()>) {
+    pub async fn listen(&self, address: &str) -> (SocketAddr, tokio::task::JoinHandle<()>) {
         let listener = TcpListener::bind(address).await.unwrap();
         let bound = listener.local_addr().unwrap();
         let server = tonic::transport::Server::builder()
@@ -64,7 +64,7 @@ impl Plane {
         (bound, task)
     }
 
-    fn push(&self, type_url: &str, version: u64, body: Vec<u8>) {
+    pub fn push(&self, type_url: &str, version: u64, body: Vec<u8>) {
         self.pushes.send_modify(|all| {
             all.retain(|(url, _, _)| url != type_url);
             all.push((type_url.to_owned(), version, body));
@@ -82,7 +82,7 @@ impl Plane {
         panic!("no answer to {nonce}");
     }
 
-    async fn reported(&self, holds: impl Fn(&WorkerReport) -> bool) -> WorkerReport {
+    pub async fn reported(&self, holds: impl Fn(&WorkerReport) -> bool) -> WorkerReport {
         let mut reports = self.report.subscribe();
         let found = reports.wait_for(|report| holds(report));
         tokio::time::timeout(Duration::from_secs(15), found).await.expect("in time").unwrap().clone()
@@ -167,7 +167,7 @@ impl Fleet for Plane {
 }
 
 /// The program; killed when dropped.
-struct Program(Child);
+pub struct Program(Child);
 
 impl Drop for Program {
     fn drop(&mut self) {
@@ -176,7 +176,7 @@ impl Drop for Program {
     }
 }
 
-fn program(dir: &std::path::Path, plane: SocketAddr) -> Program {
+pub fn program(dir: &std::path::Path, plane: SocketAddr, more: &[&str]) -> Program {
     std::fs::write(dir.join("token"), "tgn_secret0123456789\n").unwrap();
     let log = std::fs::File::create(dir.join("log")).unwrap();
     let child = Command::new(env!("CARGO_BIN_EXE_tidegate-worker"))
@@ -184,6 +184,7 @@ fn program(dir: &std::path::Path, plane: SocketAddr) -> Program {
         .arg("--node-token-file")
         .arg(dir.join("token"))
         .args(["--control-plane", &format!("http://{plane}")])
+        .args(more)
         .stdout(Stdio::null())
         .stderr(log)
         .spawn()
@@ -191,7 +192,7 @@ fn program(dir: &std::path::Path, plane: SocketAddr) -> Program {
     Program(child)
 }
 
-async fn exit_status(program: &mut Program) -> std::process::ExitStatus {
+pub async fn exit_status(program: &mut Program) -> std::process::ExitStatus {
     for _ in 0..2_000 {
         if let Some(status) = program.0.try_wait().unwrap() {
             return status;
@@ -201,7 +202,7 @@ async fn exit_status(program: &mut Program) -> std::process::ExitStatus {
     panic!("did not exit");
 }
 
-fn signal_term(program: &Program) {
+pub fn signal_term(program: &Program) {
     let status = Command::new("kill").args(["-TERM", &program.0.id().to_string()]).status().unwrap();
     assert!(status.success());
 }
@@ -225,7 +226,7 @@ async fn the_program_obeys_reports_survives_its_control_plane_and_leaves_in_orde
     let dir = tempfile::tempdir().unwrap();
     let plane = Plane::new();
     let (address, serving) = plane.listen("127.0.0.1:0").await;
-    let mut program = program(dir.path(), address);
+    let mut program = program(dir.path(), address, &[]);
     plane.push(TYPE_MODEL_SET, 1, model_set(&["v1"]).encode_to_vec());
     assert!(plane.answer_to("n1").await.error_detail.is_none(), "an ACK");
     let ready = plane

@@ -9,3 +9,4 @@ mod limits;
 mod matrix;
 mod streaming;
 mod swap;
+mod traces;

@@ -96,6 +96,7 @@ fn version(report: &fleet::VersionReport) -> Result<LeasedVersion, Refusal> {
     let state = match fleet::VersionState::try_from(report.state) {
         Ok(fleet::VersionState::Loading) => VersionState::Loading,
         Ok(fleet::VersionState::Serving) => VersionState::Serving,
+        Ok(fleet::VersionState::Retiring) => VersionState::Retiring,
         Ok(fleet::VersionState::Draining) => VersionState::Draining,
         Ok(fleet::VersionState::Failed) => VersionState::Failed,
         Ok(fleet::VersionState::Unspecified) | Err(_) => {

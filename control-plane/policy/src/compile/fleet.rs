@@ -23,9 +23,15 @@ fn state(worker: &WorkerLease, version: &str) -> Option<VersionState> {
     worker.versions.iter().find(|v| v.name == version).map(|v| v.state)
 }
 
-/// Whether a worker takes requests for a version now.
+/// Whether a worker takes requests for a version now, and will go on to.
 pub(super) fn serves(worker: &WorkerLease, version: &str) -> bool {
     worker.ready && state(worker, version) == Some(VersionState::Serving)
+}
+
+/// Whether a worker answers requests for a version now: also for a while after it was told to drop it, so that a route
+/// which has not moved yet finds it.
+fn answers(worker: &WorkerLease, version: &str) -> bool {
+    worker.ready && matches!(state(worker, version), Some(VersionState::Serving | VersionState::Retiring))
 }
 
 impl<'a> Fleet<'a> {
@@ -67,7 +73,7 @@ impl<'a> Fleet<'a> {
     /// Addresses that serve a version, sorted.
     pub fn endpoints(&self, model: &ObjectRef, version: &str) -> Vec<SocketAddr> {
         let addresses: BTreeSet<SocketAddr> =
-            self.of_model(model).iter().filter(|w| serves(w, version)).map(|w| w.address).collect();
+            self.of_model(model).iter().filter(|w| answers(w, version)).map(|w| w.address).collect();
         addresses.into_iter().collect()
     }
 
@@ -80,7 +86,7 @@ impl<'a> Fleet<'a> {
         let on_the_way = |w: &&WorkerLease| {
             self.declares(model, version, &w.pool)
                 && match state(w, version) {
-                    Some(VersionState::Loading) => true,
+                    Some(VersionState::Loading | VersionState::Retiring) => true,
                     Some(VersionState::Serving | VersionState::Draining | VersionState::Failed) => false,
                     // It takes requests, yet has not heard of this version: it will begin to load it.
                     None => w.ready,

@@ -1,4 +1,6 @@
 //! The store against a real Postgres: what the traits of `policy::ports` promise, also under contention and after crashes.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod changes;
 mod connect;
 mod crash;

@@ -51,7 +51,7 @@ impl Model {
         }
     }
 
-    fn set(&self, next: &mut State, key: &ObjectKey, spec: &Value, source: Source) -> Outcome {
+    fn set(&self, next: &mut State, (key, spec): (&ObjectKey, &Value), source: Source) -> Outcome {
         let revision = self.revision() + 1;
         match next.get_mut(key) {
             None => {
@@ -114,12 +114,12 @@ fn model_write(m: &mut Model, writes: &[Write], author: &Author, dry: bool) -> S
         return Err(why);
     }
     let mut next = m.state.clone();
-    let outcomes = writes.iter().map(|w| m.set(&mut next, &w.key, &w.spec, author.source)).collect();
+    let outcomes = writes.iter().map(|w| m.set(&mut next, (&w.key, &w.spec), author.source)).collect();
     m.commit(next, dry);
     Ok(outcomes)
 }
 
-fn model_rollback(m: &mut Model, to: i64, only: Option<&ObjectKey>, author: &Author, dry: bool) -> Said {
+fn model_rollback(m: &mut Model, (to, only): (i64, Option<&ObjectKey>), author: &Author, dry: bool) -> Said {
     if to < 1 || to > m.revision() {
         return Err("bad");
     }
@@ -137,7 +137,7 @@ fn model_rollback(m: &mut Model, to: i64, only: Option<&ObjectKey>, author: &Aut
     let mut outcomes = Vec::new();
     for key in keys.into_iter().filter(known) {
         let outcome = match past.get(&key) {
-            Some(spec) => m.set(&mut next, &key, spec, author.source),
+            Some(spec) => m.set(&mut next, (&key, spec), author.source),
             None if next.remove(&key).is_some() => Outcome::Deleted,
             None => continue,
         };
@@ -186,7 +186,7 @@ async fn step(store: &impl ObjectStore, m: &mut Model, op: &Op) -> (Said, Said) 
         Op::Rollback { to, only, by, dry } => {
             let only = only.map(name);
             let real = store.rollback(i64::from(*to), only.as_ref(), &author(*by), *dry).await;
-            (said(real), model_rollback(m, i64::from(*to), only.as_ref(), &author(*by), *dry))
+            (said(real), model_rollback(m, (i64::from(*to), only.as_ref()), &author(*by), *dry))
         }
         Op::Adopt { name: n, by } => {
             let real = store.adopt(&name(*n), &author(*by)).await.map(|o| vec![(o, Outcome::Configured)]);

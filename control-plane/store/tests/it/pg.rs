@@ -38,11 +38,10 @@ fn shared() -> Server {
         let server = Server::start(&[]);
         let mut guard = Command::new("setpriv");
         guard.args(["--pdeathsig", "TERM", "sh", "-c", GUARD]).arg(server.root.path()).process_group(0);
-        guard.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        guard.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut guard = guard.spawn().unwrap();
         sender.send(server).unwrap();
-        loop {
-            std::thread::park();
-        }
+        guard.wait().unwrap();
     });
     receiver.recv().unwrap()
 }
