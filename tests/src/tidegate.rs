@@ -11,7 +11,6 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::{client::Client, ports, tools, wait};
 
@@ -188,15 +187,9 @@ impl Tidegate {
     /// When Envoy does not answer.
     pub async fn envoy_admin(&self, path: &str) -> Result<String> {
         let socket = self.data().join("envoy-admin.sock");
-        let mut stream = tokio::net::UnixStream::connect(&socket).await.with_context(|| format!("{}", socket.display()))?;
-        let request = format!("GET {path} HTTP/1.0\r\nhost: envoy\r\n\r\n");
-        stream.write_all(request.as_bytes()).await?;
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).await?;
-        let answer = String::from_utf8_lossy(&answer).into_owned();
-        let (head, body) = answer.split_once("\r\n\r\n").context("no HTTP answer")?;
-        ensure!(head.contains(" 200 "), "{head}");
-        Ok(body.to_owned())
+        let client = reqwest::Client::builder().unix_socket(socket).timeout(Duration::from_secs(20)).build()?;
+        let answer = client.get(format!("http://envoy{path}")).send().await?.error_for_status()?;
+        Ok(answer.text().await?)
     }
 
     /// Everything in the policy store, as SQL text.

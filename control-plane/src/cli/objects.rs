@@ -100,7 +100,7 @@ pub async fn get(args: &GetArgs) -> Result<String, Error> {
     if let Some(name) = name {
         let object =
             client.get(&["api", "v1", "namespaces", &args.namespace.namespace, kind.plural(), &name], &[]).await?;
-        return Ok(render(kind, &[object.clone()], args, &object));
+        return Ok(render(kind, std::slice::from_ref(&object), args, &object));
     }
     let items = list(args, &client, kind).await?;
     let whole = json!({"apiVersion": tidegate_policy::kinds::API_VERSION, "kind": format!("{}List", kind.name()), "items": items});

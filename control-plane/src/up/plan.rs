@@ -126,48 +126,54 @@ pub struct Supervisor {
     forced: bool,
 }
 
+/// One event's answer in the making.
+struct Turn {
+    now: Millis,
+    actions: Vec<Action>,
+}
+
 impl Supervisor {
     /// What to do about `event` at `now`.
     pub fn apply(&mut self, event: Event, now: Millis) -> Vec<Action> {
-        let mut actions = Vec::new();
+        let mut turn = Turn { now, actions: Vec::new() };
         match event {
-            Event::Want(part) => self.want(part, now, &mut actions),
+            Event::Want(part) => self.want(part, &mut turn),
             Event::Unwant(name) => {
                 if let Some(state) = self.parts.get_mut(&name) {
                     state.wanted = false;
-                    state.stop(now, &mut actions);
+                    state.stop(&mut turn);
                 }
             }
-            Event::Started { name, pid } => self.started(&name, pid, now, &mut actions),
+            Event::Started { name, pid } => self.started(&name, pid, &mut turn),
             Event::SpawnFailed { name } => {
                 if let Some(state) = self.parts.get_mut(&name).filter(|s| s.phase == Phase::Starting) {
-                    state.failed(now, &mut actions);
+                    state.failed(&mut turn);
                 }
             }
-            Event::Exited { name, pid, code } => self.exited(&name, pid, code, (now, &mut actions)),
+            Event::Exited { name, pid, code } => self.exited(&name, pid, code, &mut turn),
             Event::Shutdown => self.stopping = true,
             Event::Force => {
                 self.stopping = true;
                 self.forced = true;
-                self.force(now, &mut actions);
+                self.force(&mut turn);
             }
             Event::Tick => {}
         }
         if self.stopping {
-            self.stop_next_class(now, &mut actions);
+            self.stop_next_class(&mut turn);
         }
-        self.pass_time(now, &mut actions);
+        self.pass_time(&mut turn);
         self.parts.retain(|_, s| s.wanted || s.phase != Phase::Stopped);
-        actions
+        turn.actions
     }
 
-    fn want(&mut self, part: Part, now: Millis, actions: &mut Vec<Action>) {
+    fn want(&mut self, part: Part, turn: &mut Turn) {
         if self.stopping {
             return;
         }
         match self.parts.get_mut(&part.name) {
             None => {
-                actions.push(Action::Start(part.name.clone()));
+                turn.actions.push(Action::Start(part.name.clone()));
                 let state =
                     PartState { phase: Phase::Starting, wanted: true, failures: 0, restarts: 0, last_exit: None, part };
                 self.parts.insert(state.part.name.clone(), state);
@@ -177,26 +183,26 @@ impl Supervisor {
                 if state.part.recipe != part.recipe {
                     state.part = part;
                     // Comes back at once when the old process is gone.
-                    state.stop(now, actions);
+                    state.stop(turn);
                     state.failures = 0;
                 }
                 if state.phase == Phase::Stopped {
-                    state.start(actions);
+                    state.start(turn);
                 }
             }
         }
     }
 
-    fn started(&mut self, name: &str, pid: i32, now: Millis, actions: &mut Vec<Action>) {
+    fn started(&mut self, name: &str, pid: i32, turn: &mut Turn) {
         if let Some(state) = self.parts.get_mut(name) {
-            state.phase = Phase::Running { pid, since: now };
+            state.phase = Phase::Running { pid, since: turn.now };
             if !state.wanted {
-                state.stop(now, actions);
+                state.stop(turn);
             }
         }
     }
 
-    fn exited(&mut self, name: &str, pid: i32, code: Option<i32>, (now, actions): (Millis, &mut Vec<Action>)) {
+    fn exited(&mut self, name: &str, pid: i32, code: Option<i32>, turn: &mut Turn) {
         let stopping = self.stopping;
         let Some(state) = self.parts.get_mut(name) else { return };
         match state.phase {
@@ -206,16 +212,16 @@ impl Supervisor {
                     state.phase = Phase::Stopped;
                     return;
                 }
-                if now.saturating_sub(since) >= HEALTHY_AFTER {
+                if turn.now.saturating_sub(since) >= HEALTHY_AFTER {
                     state.failures = 0;
                 }
-                state.failed(now, actions);
+                state.failed(turn);
             }
             Phase::Stopping { pid: running, .. } if running == pid => {
                 state.last_exit = code;
                 state.phase = Phase::Stopped;
                 if state.wanted && !stopping {
-                    state.start(actions);
+                    state.start(turn);
                 }
             }
             Phase::Running { .. }
@@ -226,20 +232,20 @@ impl Supervisor {
         }
     }
 
-    fn force(&mut self, now: Millis, actions: &mut Vec<Action>) {
+    fn force(&mut self, turn: &mut Turn) {
         for state in self.parts.values_mut() {
             if let Phase::Running { pid, .. } | Phase::Stopping { pid, .. } = state.phase {
                 let (what, grace) = match state.part.class {
                     Class::Database => (Told::Abort, 3_000),
                     Class::Worker | Class::Gateway | Class::Serve => (Told::Kill, 0),
                 };
-                actions.push(Action::Tell { name: state.part.name.clone(), pid, what });
-                state.phase = Phase::Stopping { pid, kill_at: now + grace.max(1) };
+                turn.actions.push(Action::Tell { name: state.part.name.clone(), pid, what });
+                state.phase = Phase::Stopping { pid, kill_at: turn.now + grace.max(1) };
             }
         }
     }
 
-    fn stop_next_class(&mut self, now: Millis, actions: &mut Vec<Action>) {
+    fn stop_next_class(&mut self, turn: &mut Turn) {
         let forced = self.forced;
         // What is down stays down.
         for state in self.parts.values_mut().filter(|s| matches!(s.phase, Phase::BackingOff { .. })) {
@@ -247,20 +253,20 @@ impl Supervisor {
         }
         let next = self.parts.values().filter(|s| s.phase != Phase::Stopped).map(|s| s.part.class).min();
         for state in self.parts.values_mut().filter(|s| forced || Some(s.part.class) == next) {
-            state.stop(now, actions);
+            state.stop(turn);
         }
     }
 
-    fn pass_time(&mut self, now: Millis, actions: &mut Vec<Action>) {
+    fn pass_time(&mut self, turn: &mut Turn) {
         for state in self.parts.values_mut() {
             match state.phase {
-                Phase::BackingOff { until } if until <= now => {
+                Phase::BackingOff { until } if until <= turn.now => {
                     state.restarts += 1;
-                    state.start(actions);
+                    state.start(turn);
                 }
-                Phase::Stopping { pid, kill_at } if kill_at <= now => {
-                    actions.push(Action::Tell { name: state.part.name.clone(), pid, what: Told::Kill });
-                    state.phase = Phase::Stopping { pid, kill_at: now + 1_000 };
+                Phase::Stopping { pid, kill_at } if kill_at <= turn.now => {
+                    turn.actions.push(Action::Tell { name: state.part.name.clone(), pid, what: Told::Kill });
+                    state.phase = Phase::Stopping { pid, kill_at: turn.now + 1_000 };
                 }
                 Phase::BackingOff { .. }
                 | Phase::Stopping { .. }
@@ -293,28 +299,28 @@ impl Supervisor {
 }
 
 impl PartState {
-    fn start(&mut self, actions: &mut Vec<Action>) {
+    fn start(&mut self, turn: &mut Turn) {
         self.phase = Phase::Starting;
-        actions.push(Action::Start(self.part.name.clone()));
+        turn.actions.push(Action::Start(self.part.name.clone()));
     }
 
-    fn stop(&mut self, now: Millis, actions: &mut Vec<Action>) {
+    fn stop(&mut self, turn: &mut Turn) {
         match self.phase {
             Phase::Running { pid, .. } => {
-                actions.push(Action::Tell { name: self.part.name.clone(), pid, what: Told::Stop });
-                self.phase = Phase::Stopping { pid, kill_at: now + self.part.grace };
+                turn.actions.push(Action::Tell { name: self.part.name.clone(), pid, what: Told::Stop });
+                self.phase = Phase::Stopping { pid, kill_at: turn.now + self.part.grace };
             }
             Phase::BackingOff { .. } => self.phase = Phase::Stopped,
             Phase::Starting | Phase::Stopping { .. } | Phase::Stopped => {}
         }
     }
 
-    fn failed(&mut self, now: Millis, actions: &mut Vec<Action>) {
+    fn failed(&mut self, turn: &mut Turn) {
         let wait = BACKOFF_MIN.saturating_mul(1 << self.failures.min(10)).min(BACKOFF_MAX);
-        self.phase = Phase::BackingOff { until: now + wait };
+        self.phase = Phase::BackingOff { until: turn.now + wait };
         self.failures = self.failures.saturating_add(1);
         if self.failures == CRASH_LOOP {
-            actions.push(Action::CrashLoop { name: self.part.name.clone(), failures: self.failures });
+            turn.actions.push(Action::CrashLoop { name: self.part.name.clone(), failures: self.failures });
         }
     }
 

@@ -160,7 +160,7 @@ impl Workers {
         flag("--provider", provider.into());
         flag("--log-format", log_format.into());
         // ONNX Runtime tells every step of its optimiser at `info`.
-        let log = if s.log_level.contains("ort=") { s.log_level.clone() } else { format!("{},ort=warn", s.log_level) };
+        let log = if s.log_level.contains("ort=") { s.log_level.clone() } else { format!("{},ort=error", s.log_level) };
         flag("--log", log.into());
         flag("--grace", format!("{}s", s.drain_timeout.as_secs()).into());
         for root in &s.model_roots {

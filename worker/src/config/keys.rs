@@ -64,7 +64,7 @@ pub const KEYS: &[Key] = &[
     key("slow-client", "DURATION", Some("10s"), "How long a stream may stand still because its client does not read"),
     key("otlp-endpoint", "URL", None, "OTLP gRPC receiver of traces and metrics; none by default"),
     key("log-format", "text|json", Some("text"), "Shape of the log lines"),
-    key("log", "FILTER", Some("info,ort=warn"), "Log filter, such as `info,ort=warn` or `tidegate_worker=debug`"),
+    key("log", "FILTER", Some("info,ort=error"), "Log filter, such as `info,ort=error` or `tidegate_worker=debug`"),
 ];
 
 /// `node-id` → `TIDEGATE_WORKER_NODE_ID`.

@@ -198,43 +198,49 @@ impl Driver {
         let Some(spec) = self.specs.get(key).cloned() else { return };
         let cancel = LoadCancel::default();
         self.cancel = Some((instance, cancel.clone()));
-        let (loader, messages) = (self.loader.clone(), self.messages.0.clone());
         let shared = LaneShared { stats: Arc::default(), ..self.outlets.lanes.clone() };
-        let failed = self.messages.0.clone();
-        let body = move || {
-            let begun = Instant::now();
-            let result = load_and_start(loader.as_ref(), &spec, &cancel, (instance, &messages), &shared);
-            shared
-                .metrics
-                .loaded(result.as_ref().err().map_or("", |error| error.get(..7).unwrap_or("other")), begun.elapsed());
-            // A worker that is ending does not listen any more.
-            let _ = messages.blocking_send(Message::Loaded(instance, result));
-        };
-        if let Err(error) = std::thread::Builder::new().name("loader".to_owned()).spawn(body) {
+        let messages = self.messages.0.clone();
+        let load = Load { loader: self.loader.clone(), spec, cancel, instance, shared, messages };
+        if let Err(error) = std::thread::Builder::new().name("loader".to_owned()).spawn(move || load.run()) {
             let error = WorkerError::Thread(error).report();
-            let _ = failed.try_send(Message::Loaded(instance, Err(error)));
+            let _ = self.messages.0.try_send(Message::Loaded(instance, Err(error)));
         }
     }
 }
 
-fn load_and_start(
-    loader: &dyn Loader,
-    spec: &VersionSpec,
-    cancel: &LoadCancel,
-    (instance, messages): (Instance, &mpsc::Sender<Message>),
-    shared: &LaneShared,
-) -> Result<LaneHandle, String> {
-    let load = std::panic::AssertUnwindSafe(|| loader.load(spec, cancel));
-    let model = match std::panic::catch_unwind(load) {
-        Ok(Ok(model)) => model,
-        Ok(Err(error)) => return Err(format!("{}: {}", error.code(), error.report())),
-        Err(_) => return Err("TG-2104: the loader panicked".to_owned()),
-    };
-    let messages = messages.clone();
-    let on_end = move |error| {
-        let _ = messages.blocking_send(Message::Ended(instance, error));
-    };
-    lane::start(model, shared.clone(), on_end).map_err(|error| error.report())
+/// One load, on its own thread.
+struct Load {
+    loader: Arc<dyn Loader>,
+    spec: VersionSpec,
+    cancel: LoadCancel,
+    instance: Instance,
+    shared: LaneShared,
+    messages: mpsc::Sender<Message>,
+}
+
+impl Load {
+    fn run(self) {
+        let begun = Instant::now();
+        let result = self.load_and_start();
+        let code = result.as_ref().err().map_or("", |error| error.get(..7).unwrap_or("TG-2104"));
+        self.shared.metrics.loaded(code, begun.elapsed());
+        // A worker that is ending does not listen any more.
+        let _ = self.messages.blocking_send(Message::Loaded(self.instance, result));
+    }
+
+    fn load_and_start(&self) -> Result<LaneHandle, String> {
+        let load = std::panic::AssertUnwindSafe(|| self.loader.load(&self.spec, &self.cancel));
+        let model = match std::panic::catch_unwind(load) {
+            Ok(Ok(model)) => model,
+            Ok(Err(error)) => return Err(format!("{}: {}", error.code(), error.report())),
+            Err(_) => return Err("TG-2104: the loader panicked".to_owned()),
+        };
+        let (messages, instance) = (self.messages.clone(), self.instance);
+        let on_end = move |error| {
+            let _ = messages.blocking_send(Message::Ended(instance, error));
+        };
+        lane::start(model, self.shared.clone(), on_end).map_err(|error| error.report())
+    }
 }
 
 fn serving(instance: Instance, key: VersionKey, lane: LaneHandle) -> Serving {

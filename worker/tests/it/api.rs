@@ -1,5 +1,5 @@
 //! Plain answers, health, models, embeddings, and how requests are refused.
-use http::{Method, StatusCode};
+use http::StatusCode;
 use serde_json::json;
 use tidegate_engine::fake::answer_to;
 use tidegate_worker::hotswap::report::Phase;
@@ -127,12 +127,12 @@ async fn bodies_that_are_no_request_are_refused_with_a_code() {
         ("{\"model\":\"a\",\"model\":\"b\"}", "TG-2200"),
         ("{}", "TG-2204"),
     ] {
-        let answer = http.send(Method::POST, "/v1/chat/completions", &[], body.to_owned()).await;
+        let answer = http.send("POST /v1/chat/completions", &[], body.to_owned()).await;
         assert_eq!((answer.status, answer.error("code").as_str()), (StatusCode::BAD_REQUEST, code), "{body}");
         assert_eq!(answer.error("type"), "invalid_request_error");
     }
     let huge = ask(&"x".repeat(2 << 20)).to_string();
-    let answer = http.send(Method::POST, "/v1/chat/completions", &[], huge).await;
+    let answer = http.send("POST /v1/chat/completions", &[], huge).await;
     assert_eq!((answer.status, answer.error("code").as_str()), (StatusCode::PAYLOAD_TOO_LARGE, "TG-2205"));
     let embed = http.embed(&json!({"model": "chat", "input": "x"})).await;
     assert_eq!((embed.status, embed.error("code").as_str()), (StatusCode::BAD_REQUEST, "TG-2209"));

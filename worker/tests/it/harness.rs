@@ -2,7 +2,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, StatusCode};
+use http::{HeaderMap, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
@@ -177,13 +177,14 @@ impl Http {
         Self { client: Client::builder(TokioExecutor::new()).build_http(), address }
     }
 
+    /// `target`: method and path, such as `GET /v1/models`.
     pub async fn open(
         &self,
-        method: Method,
-        path: &str,
+        target: &str,
         headers: &[(&str, &str)],
         body: impl Into<Bytes>,
     ) -> http::Response<hyper::body::Incoming> {
+        let (method, path) = target.split_once(' ').unwrap();
         let mut request = Request::builder().method(method).uri(format!("http://{}{path}", self.address));
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -191,26 +192,26 @@ impl Http {
         self.client.request(request.body(Full::new(body.into())).unwrap()).await.expect("a response")
     }
 
-    pub async fn send(&self, method: Method, path: &str, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Answer {
-        let (head, body) = self.open(method, path, headers, body).await.into_parts();
+    pub async fn send(&self, target: &str, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Answer {
+        let (head, body) = self.open(target, headers, body).await.into_parts();
         let body = body.collect().await.expect("a whole body").to_bytes();
         Answer { status: head.status, headers: head.headers, body }
     }
 
     pub async fn get(&self, path: &str) -> Answer {
-        self.send(Method::GET, path, &[], "").await
+        self.send(&format!("GET {path}"), &[], "").await
     }
 
     pub async fn chat(&self, body: &Value) -> Answer {
-        self.send(Method::POST, "/v1/chat/completions", &[], body.to_string()).await
+        self.send("POST /v1/chat/completions", &[], body.to_string()).await
     }
 
     pub async fn chat_with(&self, headers: &[(&str, &str)], body: &Value) -> Answer {
-        self.send(Method::POST, "/v1/chat/completions", headers, body.to_string()).await
+        self.send("POST /v1/chat/completions", headers, body.to_string()).await
     }
 
     pub async fn embed(&self, body: &Value) -> Answer {
-        self.send(Method::POST, "/v1/embeddings", &[], body.to_string()).await
+        self.send("POST /v1/embeddings", &[], body.to_string()).await
     }
 }
 

@@ -1,7 +1,7 @@
 //! Limits as a client sees them: refusals, headers, balances that survive a change, permits that come back.
 use std::time::Duration;
 
-use http::{Method, StatusCode};
+use http::StatusCode;
 use http_body_util::BodyExt;
 use serde_json::json;
 use tidegate_proto::worker::{
@@ -61,7 +61,7 @@ async fn a_place_in_flight_comes_back_when_the_body_ends_or_the_client_goes() {
     worker.inlets.push_limits(&set(vec![limit("default/p/c", None, Some(1))])).unwrap();
     let http = Http::new(&worker);
     let body = ask_with("x", json!({"stream": true})).to_string();
-    let mut open = http.open(Method::POST, "/v1/chat/completions", &[], body).await;
+    let mut open = http.open("POST /v1/chat/completions", &[], body).await;
     open.body_mut().frame().await.unwrap().unwrap();
     let refused = http.chat(&ask_with("x", json!({"max_tokens": 1}))).await;
     assert_eq!(

@@ -1,7 +1,7 @@
 //! Server-sent events: their framing, their end, and what happens when the client goes.
 use std::time::Duration;
 
-use http::{Method, StatusCode};
+use http::StatusCode;
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tidegate_engine::fake::answer_to;
@@ -81,7 +81,7 @@ async fn when_the_client_goes_the_work_stops_in_both_modes() {
     for stream in [true, false] {
         let body = ask_with("x", json!({"stream": stream})).to_string();
         let http = Http::new(&worker);
-        let request = http.open(Method::POST, "/v1/chat/completions", &[], body);
+        let request = http.open("POST /v1/chat/completions", &[], body);
         if stream {
             let mut response = request.await;
             response.body_mut().frame().await.unwrap().unwrap();

@@ -122,7 +122,8 @@ async fn a_push_that_is_not_valid_changes_nothing_and_says_why() {
     let worker = start_with(loader).await;
     worker.inlets.push_models(&model_set(&["v1"])).unwrap();
     wait_for(&worker, "v1", Phase::Serving).await;
-    let bad: Vec<(&str, fn(&mut tidegate_proto::worker::ModelSet))> = vec![
+    type Spoil = fn(&mut tidegate_proto::worker::ModelSet);
+    let bad: Vec<(&str, Spoil)> = vec![
         ("TG-2013", |s| s.versions[0].uri = "file:out".into()),
         ("TG-2013", |s| s.versions[0].uri = "file:///etc".into()),
         ("TG-2011", |s| s.versions[0].uri = "file:../x".into()),

@@ -211,7 +211,7 @@ fn bounds() -> Bounds {
 
 /// Schedules per plan; `TIDEGATE_SIM_SEEDS` runs more (2,000 were run when this was written).
 fn seeds() -> u64 {
-    std::env::var("TIDEGATE_SIM_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(60)
+    std::env::var("TIDEGATE_SIM_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(40)
 }
 
 fn simulate(plan: Plan) {

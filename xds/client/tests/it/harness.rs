@@ -103,6 +103,9 @@ impl FleetStore for Leases {
     }
 }
 
+/// Type URL, name, content.
+pub type Published<'a> = (&'static str, &'a str, &'a str);
+
 pub struct Server {
     pub address: SocketAddr,
     pub hub: watch::Sender<Arc<Hub>>,
@@ -133,7 +136,7 @@ impl Server {
         Self { address, hub, nodes, tokens, leases, drain, task }
     }
 
-    pub fn publish(&self, groups: &[(&str, &[(&'static str, &str, &str)])]) {
+    pub fn publish(&self, groups: &[(&str, &[Published<'_>])]) {
         let mut sets = BTreeMap::new();
         for (group, resources) in groups {
             let set: &mut ResourceSet = sets.entry((*group).to_owned()).or_default();
