@@ -1,5 +1,6 @@
 //! The rules of the house, held by reading the sources: who may depend on whom, what a pure room must not name, how long a
 //! file may be, and that every error code has its page. The tables below are the documentation of these rules.
+#![allow(clippy::unwrap_used, reason = "a file that cannot be read is a failed test")]
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
@@ -36,11 +37,11 @@ const MAY_USE: &[(&str, &[&str])] = &[
 ];
 
 /// Rooms that compute and never act.
-const PURE: &[&str] =
-    &["limiter", "xds", "control-plane/policy", "control-plane/translate", "worker/scheduler"];
+const PURE: &[&str] = &["limiter", "xds", "control-plane/policy", "control-plane/translate", "worker/scheduler"];
 
 /// What only one room may depend on.
-const ONLY: &[(&str, &str)] = &[("sqlx", "control-plane/store"), ("ort", "worker/engine"), ("kube", "control-plane/controllers")];
+const ONLY: &[(&str, &str)] =
+    &[("sqlx", "control-plane/store"), ("ort", "worker/engine"), ("kube", "control-plane/controllers")];
 
 /// Crates that a pure room must not depend on, outside its tests.
 const IMPURE_CRATES: &[&str] = &["tokio", "tonic", "sqlx", "axum", "reqwest", "hyper", "kube", "rand", "rustix"];
@@ -91,7 +92,11 @@ fn is_test(path: &str) -> bool {
 fn dependencies(manifest: &str) -> BTreeSet<String> {
     let section = manifest.split("\n[dependencies]").nth(1).unwrap_or_default();
     let lines = section.lines().skip(1).take_while(|l| !l.starts_with('['));
-    lines.filter_map(|l| l.split(['.', '=', ' ']).next()).filter(|n| !n.is_empty() && !n.starts_with('#')).map(str::to_owned).collect()
+    lines
+        .filter_map(|l| l.split(['.', '=', ' ']).next())
+        .filter(|n| !n.is_empty() && !n.starts_with('#'))
+        .map(str::to_owned)
+        .collect()
 }
 
 fn report(broken: Vec<String>) {
@@ -116,7 +121,8 @@ fn arrows_between_rooms_go_down_only() {
 fn every_room_is_in_the_table() {
     let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();
     let members = manifest.split("members = [").nth(1).unwrap().split(']').next().unwrap();
-    let members: BTreeSet<&str> = members.split(['"', ',', '\n', ' ']).filter(|m| !m.is_empty() && *m != "tests").collect();
+    let members: BTreeSet<&str> =
+        members.split(['"', ',', '\n', ' ']).filter(|m| !m.is_empty() && *m != "tests").collect();
     assert_eq!(members, MAY_USE.iter().map(|(room, _)| *room).collect());
 }
 
@@ -200,7 +206,11 @@ fn unsafe_code_is_only_in_the_engine_and_says_why_it_is_sound() {
     let mut broken = Vec::new();
     for (path, text) in files("rs").iter().filter(|(p, _)| p != "tests/tidy.rs") {
         let lines: Vec<&str> = text.lines().collect();
-        for (n, line) in lines.iter().enumerate().filter(|(_, l)| l.contains("unsafe {") || l.contains("unsafe fn") || l.contains("unsafe impl")) {
+        for (n, line) in lines
+            .iter()
+            .enumerate()
+            .filter(|(_, l)| l.contains("unsafe {") || l.contains("unsafe fn") || l.contains("unsafe impl"))
+        {
             if !path.starts_with("worker/engine/") && !is_test(path) {
                 broken.push(format!("{path}:{}: unsafe outside worker/engine", n + 1));
             }

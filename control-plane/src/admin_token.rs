@@ -25,7 +25,11 @@ pub async fn ensure(store: &PgStore, file: &Path) -> Result<()> {
         Some(token) => {
             let hash = sha256(&token).to_vec();
             if known.iter().all(|t| t.sha256 != hash) {
-                let name = if known.iter().any(|t| t.name == NAME) { format!("{NAME}-{}", known.len()) } else { NAME.to_owned() };
+                let name = if known.iter().any(|t| t.name == NAME) {
+                    format!("{NAME}-{}", known.len())
+                } else {
+                    NAME.to_owned()
+                };
                 store.add_admin_token(&AdminToken { name, sha256: hash }).await?;
             }
         }

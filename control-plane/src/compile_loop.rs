@@ -61,7 +61,8 @@ impl CompileLoop {
         let meter = opentelemetry::global::meter("tidegate");
         let took = meter.f64_histogram("tidegate_compile_duration").with_unit("s");
         let took = took.with_description("From reading the store to publishing").build();
-        let failures = meter.u64_counter("tidegate_compile_failures").with_description("Reads of the store that failed").build();
+        let failures =
+            meter.u64_counter("tidegate_compile_failures").with_description("Reads of the store that failed").build();
         Self { store, settings, outputs, took, failures, unreachable: false }
     }
 

@@ -58,7 +58,11 @@ impl FleetDriver {
     }
 
     /// Runs until cancelled; the workers go on.
-    pub async fn run(mut self, mut snapshot: watch::Receiver<Option<std::sync::Arc<Snapshot>>>, stop: CancellationToken) {
+    pub async fn run(
+        mut self,
+        mut snapshot: watch::Receiver<Option<std::sync::Arc<Snapshot>>>,
+        stop: CancellationToken,
+    ) {
         let mut tick = tokio::time::interval(EVERY);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -81,7 +85,8 @@ impl FleetDriver {
     }
 
     async fn converge(&self, mut wanted: Vec<Wanted>) -> Result<()> {
-        let running: Vec<Running> = serde_json::from_slice(&self.call("GET", None).await?).context("read the supervisor's workers")?;
+        let running: Vec<Running> =
+            serde_json::from_slice(&self.call("GET", None).await?).context("read the supervisor's workers")?;
         let known: BTreeSet<&str> = running.iter().map(|w| w.name.as_str()).collect();
         let gone: Vec<&Running> = running.iter().filter(|r| wanted.iter().all(|w| w.name != r.name)).collect();
         let mut new = 0;
@@ -109,7 +114,8 @@ impl FleetDriver {
     }
 
     async fn request(&self, method: &str, body: Option<Vec<u8>>) -> Result<Bytes> {
-        let stream = UnixStream::connect(&self.socket).await.with_context(|| format!("connect to {}", self.socket.display()))?;
+        let stream =
+            UnixStream::connect(&self.socket).await.with_context(|| format!("connect to {}", self.socket.display()))?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         let driver = tokio::spawn(connection);
         let request = hyper::Request::builder()
@@ -139,7 +145,11 @@ fn wanted(snapshot: &Snapshot, max: u32) -> Vec<Wanted> {
         }
     }
     if wanted.len() > max as usize {
-        tracing::warn!(wanted = wanted.len(), max, "pools want more workers than --max-workers allows; the rest is not started");
+        tracing::warn!(
+            wanted = wanted.len(),
+            max,
+            "pools want more workers than --max-workers allows; the rest is not started"
+        );
         wanted.truncate(max as usize);
     }
     wanted

@@ -64,7 +64,8 @@ pub async fn run(settings: Settings) -> Result<()> {
 
     let ads = AdsServer::new(hub, tokens.clone(), nodes.clone(), drain.clone());
     let fleet_settings = FleetSettings { allowed: settings.allowed_worker_ips.clone(), ..FleetSettings::default() };
-    let fleet = FleetService::new(Arc::new(store.clone()), (tokens.clone(), nodes.clone()), drain.clone(), fleet_settings);
+    let fleet =
+        FleetService::new(Arc::new(store.clone()), (tokens.clone(), nodes.clone()), drain.clone(), fleet_settings);
     let grpc = tidegate_api::ads::serve(grpc_listener, ads, fleet, drain);
     let state = AdminState {
         store: Arc::new(store.clone()),
@@ -95,7 +96,8 @@ pub async fn run(settings: Settings) -> Result<()> {
 }
 
 fn bind(what: &str, address: SocketAddr) -> Result<TcpListener> {
-    let listener = TcpListener::bind(address).with_context(|| format!("TG-1533 cannot listen on {address} for {what}"))?;
+    let listener =
+        TcpListener::bind(address).with_context(|| format!("TG-1533 cannot listen on {address} for {what}"))?;
     listener.set_nonblocking(true)?;
     Ok(listener)
 }

@@ -81,7 +81,12 @@ impl StatusWriter {
         complete
     }
 
-    fn programmed(&mut self, key: &ObjectKey, generation: i64, (snapshot, made): (&Snapshot, &ObjectStatus)) -> Condition {
+    fn programmed(
+        &mut self,
+        key: &ObjectKey,
+        generation: i64,
+        (snapshot, made): (&Snapshot, &ObjectStatus),
+    ) -> Condition {
         let condition = |status, reason: &str, message: String| Condition {
             condition_type: PROGRAMMED.to_owned(),
             status,

@@ -7,11 +7,7 @@ fn the_committed_code_is_what_the_proto_files_say() {
     let files = ["tidegate/worker/v1/worker.proto", "tidegate/fleet/v1/fleet.proto"];
     let descriptors = protox::compile(files, [root]).unwrap();
     let out = tempfile::tempdir().unwrap();
-    tonic_prost_build::configure()
-        .out_dir(out.path())
-        .build_transport(true)
-        .compile_fds(descriptors)
-        .unwrap();
+    tonic_prost_build::configure().out_dir(out.path()).build_transport(true).compile_fds(descriptors).unwrap();
     for entry in fs::read_dir(out.path()).unwrap() {
         let path = entry.unwrap().path();
         let committed = root.join("src/gen").join(path.file_name().unwrap());

@@ -79,8 +79,9 @@ async fn enforced_at_envoy(tidegate: &Tidegate, client: &Client) -> Result<()> {
         let to = ["Candidate", "Stable"][round % 2];
         let wanted = to.to_ascii_lowercase();
         let began = Instant::now();
-        let (status, body) =
-            tidegate.admin("PUT", "/api/v1/namespaces/default/releasepolicies/chat", Some(release(to).to_string())).await?;
+        let (status, body) = tidegate
+            .admin("PUT", "/api/v1/namespaces/default/releasepolicies/chat", Some(release(to).to_string()))
+            .await?;
         ensure!(status < 300, "{status}: {body}");
         write.push(ms(began));
         let answered = Instant::now();
@@ -119,7 +120,9 @@ async fn enforced_at_a_worker(tidegate: &Tidegate) -> Result<()> {
             let (status, body) = tidegate.admin("PUT", path, Some(json(rate, window).to_string())).await?;
             ensure!(status < 300, "{status}: {body}");
             let answered = Instant::now();
-            while direct.send("/v1/chat/completions", &chat_body("What is assert?", 1, false), &[]).await?.status != wanted {
+            while direct.send("/v1/chat/completions", &chat_body("What is assert?", 1, false), &[]).await?.status
+                != wanted
+            {
                 ensure!(answered.elapsed() < PATIENCE, "never enforced");
             }
             times.push(ms(answered));
@@ -183,9 +186,12 @@ fn sizes(tidegate: &Tidegate) -> Result<()> {
         let bytes = std::fs::metadata(tools::program(program)?)?.len();
         println!("program {program:<36} {:>7.1} MB", bytes as f64 / 1e6);
     }
-    for (name, needle) in
-        [("tidegate serve", "tidegate serve"), ("worker, tide-chat", "chat-canary"), ("worker, MiniLM", "embed"), ("envoy", "envoy")]
-    {
+    for (name, needle) in [
+        ("tidegate serve", "tidegate serve"),
+        ("worker, tide-chat", "chat-canary"),
+        ("worker, MiniLM", "embed"),
+        ("envoy", "envoy"),
+    ] {
         let resident = tidegate.pids(needle).into_iter().filter_map(Tidegate::resident_kib).max().unwrap_or_default();
         println!("resident at rest, {name:<26} {:>7.1} MB", resident as f64 / 1e3);
     }

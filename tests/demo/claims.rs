@@ -62,7 +62,10 @@ async fn canary(tidegate: &Tidegate, show: &mut Show, client: &Client) -> Result
     show.detail(&format!("X-Gray-Tag: v2.1      → {} says: {}", tagged.version(), tagged.text()));
     let seen = (plain.version(), plain.arm(), tagged.version(), tagged.arm());
     let right = seen == ("v1", "stable", "v2", "candidate");
-    show.claim("without a tag v1 answers, with X-Gray-Tag: v2.1 it is v2", right.then_some(()).context(format!("{seen:?}")));
+    show.claim(
+        "without a tag v1 answers, with X-Gray-Tag: v2.1 it is v2",
+        right.then_some(()).context(format!("{seen:?}")),
+    );
 
     let before = split(client, 500).await?;
     let again = split(client, 500).await?;
@@ -136,7 +139,10 @@ async fn limits(tidegate: &Tidegate, show: &mut Show, client: &Client) -> Result
     let took = began.elapsed();
     show.detail(&format!("429 after {} ms, Retry-After: {} s", took.as_millis(), refused.header("retry-after")));
     show.detail(&refused.body);
-    show.claim("lowered: 429 within a second", (took < Duration::from_secs(1)).then_some(()).context(format!("{took:?}")));
+    show.claim(
+        "lowered: 429 within a second",
+        (took < Duration::from_secs(1)).then_some(()).context(format!("{took:?}")),
+    );
     let told = refused.header("retry-after").parse::<u64>().is_ok_and(|s| s >= 1);
     show.claim("the refusal says when to come back", told.then_some(()).context(format!("{:?}", refused.headers)));
     tidegate.apply(&limit(5_000, 5_000)).await?;
@@ -145,7 +151,10 @@ async fn limits(tidegate: &Tidegate, show: &mut Show, client: &Client) -> Result
     for _ in 0..50 {
         refusals += usize::from(client.chat(QUESTION, &[("x-user-id", "nobody")]).await?.status == 429);
     }
-    show.claim("raised: no request is refused any more", (refusals == 0).then_some(()).context(format!("{refusals} of 50 were")));
+    show.claim(
+        "raised: no request is refused any more",
+        (refusals == 0).then_some(()).context(format!("{refusals} of 50 were")),
+    );
     Ok(())
 }
 
@@ -184,7 +193,10 @@ async fn swap(tidegate: &Tidegate, show: &mut Show, (client, answers): (&Client,
     tokio::time::sleep(Duration::from_millis(500)).await;
     let tally = traffic.stop().await;
     show.detail(&format!("{} requests meanwhile, by version {:?}", tally.answered, tally.by_version));
-    show.claim("no request failed, and each answer is the text of the version that its header names", tally.all_answered());
+    show.claim(
+        "no request failed, and each answer is the text of the version that its header names",
+        tally.all_answered(),
+    );
     let same = tidegate.pids("tidegate-worker") == workers;
     show.claim("no worker was restarted", same.then_some(()).context("the pids changed"));
     Ok(())
@@ -193,7 +205,9 @@ async fn swap(tidegate: &Tidegate, show: &mut Show, (client, answers): (&Client,
 async fn mistakes(tidegate: &Tidegate, show: &mut Show) -> Result<()> {
     show.step("a document with three mistakes");
     let before = revision(tidegate).await?;
-    let wrong = release("v1", "v2", 130).replace("type: Regex, value: \"v2.*\"", "type: Regex, value: \"v2(\"").replace("stable:", "stabel:");
+    let wrong = release("v1", "v2", 130)
+        .replace("type: Regex, value: \"v2.*\"", "type: Regex, value: \"v2(\"")
+        .replace("stable:", "stabel:");
     let file = tidegate.scratch("wrong.yaml");
     fs::write(&file, wrong)?;
     let said = tidegate.cli(&["apply", "-f", &file.to_string_lossy()]).await?;
@@ -202,7 +216,10 @@ async fn mistakes(tidegate: &Tidegate, show: &mut Show) -> Result<()> {
     }
     let named = ["stabel", "$.spec.steps[0].weight", "$.spec.rules[0].match[0].header.value"];
     let missing: Vec<_> = named.iter().filter(|n| !said.err.contains(**n)).collect();
-    show.claim("all three are named", missing.is_empty().then_some(()).context(format!("not named: {missing:?} in {}", said.err)));
+    show.claim(
+        "all three are named",
+        missing.is_empty().then_some(()).context(format!("not named: {missing:?} in {}", said.err)),
+    );
     let same = revision(tidegate).await? == before && said.status != Some(0);
     show.claim("nothing was changed", same.then_some(()).context(format!("{said:?}")));
     Ok(())
@@ -257,7 +274,10 @@ fn quiet(tidegate: &Tidegate, show: &mut Show, client: &Client) -> Result<()> {
     for entry in fs::read_dir(tidegate.data().join("logs"))? {
         let path = entry?.path();
         let text = fs::read_to_string(&path).unwrap_or_default();
-        lines += text.lines().filter(|l| l.contains(" INFO ") || l.contains("\"level\":\"INFO\"") || l.contains("[info]")).count();
+        lines += text
+            .lines()
+            .filter(|l| l.contains(" INFO ") || l.contains("\"level\":\"INFO\"") || l.contains("[info]"))
+            .count();
         if [token.trim(), client.key().unwrap_or("no key")].iter().any(|secret| text.contains(secret)) {
             leaks.push(path);
         }

@@ -58,13 +58,19 @@ impl Show {
         let key = self.key_file.as_deref().unwrap_or("KEY_FILE");
         println!("\nEverything stays up until Ctrl-C.");
         println!("  gateway (OpenAI API)   http://{}/v1", place.gateway);
-        println!("  admin REST             http://{}/openapi.json   token in {}", place.admin, place.data.join("admin-token").display());
+        println!(
+            "  admin REST             http://{}/openapi.json   token in {}",
+            place.admin,
+            place.data.join("admin-token").display()
+        );
         println!("  metrics                http://{}/metrics", place.admin);
         println!("  logs                   {}", place.data.join("logs").display());
         println!("\nTry it:");
         println!("  curl -s http://{}/v1/chat/completions -H \"Authorization: Bearer $(cat {key})\" \\", place.gateway);
         println!("    -H 'Content-Type: application/json' -H 'X-Gray-Tag: v2.1' \\");
-        println!("    -d '{{\"model\":\"tide-chat\",\"messages\":[{{\"role\":\"user\",\"content\":\"What is assert?\"}}]}}'");
+        println!(
+            "    -d '{{\"model\":\"tide-chat\",\"messages\":[{{\"role\":\"user\",\"content\":\"What is assert?\"}}]}}'"
+        );
         Ok(())
     }
 

@@ -52,7 +52,10 @@ pub async fn with_examples(flags: &[&str]) -> Result<(Tidegate, Client)> {
     // The tests ask more than the example's limits allow.
     tidegate.apply(&limit("[{type: Tenant}]", 100_000, 100_000)).await?;
     wait::until("both versions to answer", PATIENCE, async || {
-        for (headers, version) in [([("x-gray-tag", "none"), ("x-user-id", "nobody")], "v1"), ([("x-gray-tag", "v2"), ("x-user-id", "nobody")], "v2")] {
+        for (headers, version) in [
+            ([("x-gray-tag", "none"), ("x-user-id", "nobody")], "v1"),
+            ([("x-gray-tag", "v2"), ("x-user-id", "nobody")], "v2"),
+        ] {
             let answer = client.chat("What is assert?", &headers).await?.expect(200)?;
             ensure!(answer.version() == version, "{} answered for {version}", answer.version());
         }

@@ -95,8 +95,14 @@ async fn nodes_without_their_token_get_nothing_and_workers_cannot_take_an_addres
     ensure!(matches!(&stolen, Err(s) if s.code() == Code::PermissionDenied), "{stolen:?}");
 
     let (_, nodes) = tidegate.admin("GET", "/api/v1/nodes", None).await?;
-    let taken = nodes["items"].as_array().into_iter().flatten().find_map(|n| n["worker"]["address"].as_str()).context("an address")?;
-    let intruder = node_token(&tidegate, json!({"nodeId": "intruder", "role": "Worker", "pool": "default/chat-stable"})).await?;
+    let taken = nodes["items"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .find_map(|n| n["worker"]["address"].as_str())
+        .context("an address")?;
+    let intruder =
+        node_token(&tidegate, json!({"nodeId": "intruder", "role": "Worker", "pool": "default/chat-stable"})).await?;
     let base = WorkerReport {
         node_id: "intruder".into(),
         incarnation: "1".into(),
@@ -187,7 +193,10 @@ async fn a_revoked_key_is_refused_within_a_second_and_nothing_stored_is_a_usable
     let (signed, signature) = usable.rsplit_once('.').context("a JWT")?;
     for (what, text) in [("the database", &dump), ("Envoy's configuration", &config)] {
         ensure!(text.len() > 5_000, "{what} was not read: {text}");
-        ensure!(!text.contains(usable) && !text.contains(signature) && !text.contains(signed), "{what} holds a usable key");
+        ensure!(
+            !text.contains(usable) && !text.contains(signature) && !text.contains(signed),
+            "{what} holds a usable key"
+        );
     }
     let admin = fs::read_to_string(tidegate.data().join("admin-token"))?;
     ensure!(!dump.contains(admin.trim()), "the database holds the admin token");

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
@@ -44,7 +44,7 @@ impl Load {
                     let name = format!("written-{number}");
                     // A refused or unanswered write promises nothing; an answered one does.
                     if let Ok((200..=299, _)) = tidegate.admin("PUT", &path(&name), Some(policy(&name, rate))).await {
-                        answered.lock().unwrap().insert(name, rate);
+                        answered.lock().unwrap_or_else(PoisonError::into_inner).insert(name, rate);
                     }
                     tokio::time::sleep(Duration::from_millis(10)).await;
                 }
@@ -61,9 +61,17 @@ impl Load {
                     }
                     let answer = client.chat(question, &[("x-user-id", &user)]).await.and_then(|a| a.expect(200));
                     match answer {
-                        Ok(a) if answers.agrees(a.version(), question, &a.text()) => *asked.lock().unwrap() += 1,
-                        Ok(a) => failures.lock().unwrap().push(format!("{} said {:?}", a.version(), a.text())),
-                        Err(error) => failures.lock().unwrap().push(format!("{error:#}")),
+                        Ok(a) if answers.agrees(a.version(), question, &a.text()) => {
+                            *asked.lock().unwrap_or_else(PoisonError::into_inner) += 1
+                        }
+                        Ok(a) => failures.lock().unwrap_or_else(PoisonError::into_inner).push(format!(
+                            "{} said {:?}",
+                            a.version(),
+                            a.text()
+                        )),
+                        Err(error) => {
+                            failures.lock().unwrap_or_else(PoisonError::into_inner).push(format!("{error:#}"))
+                        }
                     }
                 }
             });
@@ -74,8 +82,12 @@ impl Load {
     async fn stop(mut self) -> (usize, Vec<String>, BTreeMap<String, u64>) {
         self.stop.store(true, Ordering::Relaxed);
         while self.tasks.join_next().await.is_some() {}
-        let asked = *self.asked.lock().unwrap();
-        (asked, self.failures.lock().unwrap().clone(), self.answered.lock().unwrap().clone())
+        let asked = *self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        (
+            asked,
+            self.failures.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            self.answered.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+        )
     }
 }
 

@@ -39,7 +39,8 @@ async fn the_fleet_admits_no_more_than_the_bound_that_the_status_states() -> Res
     // Slow enough that refill hardly matters: 20 at once, 2 a second.
     tidegate.apply(&limit("[{type: Tenant}]", 2, 20)).await?;
     let stated = wait::until("the bound in the status", PATIENCE, async || {
-        let (_, policy) = tidegate.admin("GET", "/api/v1/namespaces/default/ratelimitpolicies/chat-limits", None).await?;
+        let (_, policy) =
+            tidegate.admin("GET", "/api/v1/namespaces/default/ratelimitpolicies/chat-limits", None).await?;
         let bounds = policy["status"]["bounds"].to_string();
         ensure!(bounds.contains("20 + 2") || bounds.contains("20"), "{policy}");
         let programmed = policy["status"]["conditions"].as_array().into_iter().flatten();

@@ -1,7 +1,7 @@
 //! 200 random valid policy changes under load, half of them adding or removing an Envoy cluster: Envoy rejects none, every
 //! request is answered, no stream is cut.
 use std::sync::{
-    Arc, Mutex,
+    Arc, Mutex, PoisonError,
     atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
@@ -52,7 +52,7 @@ fn random_release(random: &mut StdRng) -> String {
 }
 
 async fn change(tidegate: &Tidegate, random: &mut StdRng, extras: &mut Vec<usize>, n: usize) -> Result<()> {
-    if n % 2 == 0 {
+    if n.is_multiple_of(2) {
         if extras.len() > 6 || (!extras.is_empty() && random.random_bool(0.5)) {
             let gone = extras.swap_remove(random.random_range(0..extras.len()));
             tidegate.ok(&["delete", "workerpool", &format!("extra-{gone}")]).await?;
@@ -86,14 +86,18 @@ async fn load(client: Client, answers: Arc<Answers>, tally: Arc<Tally>, stop: Ar
         let user = format!("user-{n}");
         if n % 4 == 0 {
             match client.stream(question, 96, &[("x-user-id", &user)]).await {
-                Ok(s) if s.done && s.error.is_none() => drop(tally.streamed.fetch_add(1, Ordering::Relaxed)),
-                other => tally.wrong.lock().unwrap().push(format!("stream: {other:?}")),
+                Ok(s) if s.done && s.error.is_none() => {
+                    tally.streamed.fetch_add(1, Ordering::Relaxed);
+                }
+                other => tally.wrong.lock().unwrap_or_else(PoisonError::into_inner).push(format!("stream: {other:?}")),
             }
             continue;
         }
         match client.chat(question, &[("x-user-id", &user)]).await.and_then(|a| a.expect(200)) {
-            Ok(a) if answers.agrees(a.version(), question, &a.text()) => drop(tally.asked.fetch_add(1, Ordering::Relaxed)),
-            other => tally.wrong.lock().unwrap().push(format!("{other:?}")),
+            Ok(a) if answers.agrees(a.version(), question, &a.text()) => {
+                tally.asked.fetch_add(1, Ordering::Relaxed);
+            }
+            other => tally.wrong.lock().unwrap_or_else(PoisonError::into_inner).push(format!("{other:?}")),
         }
     }
 }
@@ -107,7 +111,8 @@ async fn counters(tidegate: &Tidegate, suffix: &str) -> Result<u64> {
 #[tokio::test(flavor = "multi_thread")]
 async fn envoy_rejects_none_of_200_random_changes_and_no_request_notices() -> Result<()> {
     let (tidegate, client) = with_examples(&[]).await?;
-    let (answers, tally, stop) = (Arc::new(Answers::read()?), Arc::new(Tally::default()), Arc::new(AtomicBool::new(false)));
+    let (answers, tally, stop) =
+        (Arc::new(Answers::read()?), Arc::new(Tally::default()), Arc::new(AtomicBool::new(false)));
     let mut clients = JoinSet::new();
     for _ in 0..3 {
         clients.spawn(load(client.clone(), answers.clone(), tally.clone(), stop.clone()));
@@ -119,14 +124,15 @@ async fn envoy_rejects_none_of_200_random_changes_and_no_request_notices() -> Re
     }
     wait::until("the last change to be everywhere", PATIENCE, async || {
         let (_, nodes) = tidegate.admin("GET", "/api/v1/nodes", None).await?;
-        let types = nodes["items"].as_array().into_iter().flatten().flat_map(|n| n["types"].as_array().into_iter().flatten());
+        let types =
+            nodes["items"].as_array().into_iter().flatten().flat_map(|n| n["types"].as_array().into_iter().flatten());
         ensure!(types.clone().all(|t| t["state"] == "SYNCED"), "{nodes}");
         Ok(())
     })
     .await?;
     stop.store(true, Ordering::Relaxed);
     clients.join_all().await;
-    let wrong = tally.wrong.lock().unwrap().clone();
+    let wrong = tally.wrong.lock().unwrap_or_else(PoisonError::into_inner).clone();
     ensure!(wrong.is_empty(), "{} requests went wrong, the first: {:?}", wrong.len(), wrong.first());
     let (asked, streamed) = (tally.asked.load(Ordering::Relaxed), tally.streamed.load(Ordering::Relaxed));
     let applied = counters(&tidegate, "update_success").await? - updates;

@@ -42,7 +42,9 @@ async fn ask_until(stop: Arc<AtomicBool>, client: Client, answers: Arc<Answers>,
             answer.map(|a| (a.version().to_owned(), a.text()))
         };
         match answer {
-            Ok((version, text)) if answers.agrees(&version, question, &text) => *seen.by_version.entry(version).or_default() += 1,
+            Ok((version, text)) if answers.agrees(&version, question, &text) => {
+                *seen.by_version.entry(version).or_default() += 1
+            }
             Ok((version, text)) => seen.wrong.push(format!("{question}: header {version}, text {text:?}")),
             Err(error) => seen.wrong.push(format!("{question}: {error:#}")),
         }

@@ -1,7 +1,7 @@
 //! One trace id through Envoy, worker and engine step, as an OTLP receiver sees it; and the metrics that dashboards need.
 use std::{
     collections::BTreeSet,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use anyhow::{Result, ensure};
@@ -33,10 +33,14 @@ impl TraceService for Receiver {
         &self,
         request: Request<ExportTraceServiceRequest>,
     ) -> Result<Response<ExportTraceServiceResponse>, Status> {
-        let mut spans = self.spans.lock().unwrap();
+        let mut spans = self.spans.lock().unwrap_or_else(PoisonError::into_inner);
         for resource in request.into_inner().resource_spans {
             let attributes = resource.resource.unwrap_or_default().attributes;
-            let service = attributes.iter().find(|a| a.key == "service.name").map(|a| format!("{:?}", a.value)).unwrap_or_default();
+            let service = attributes
+                .iter()
+                .find(|a| a.key == "service.name")
+                .map(|a| format!("{:?}", a.value))
+                .unwrap_or_default();
             for span in resource.scope_spans.into_iter().flat_map(|s| s.spans) {
                 let id = span.trace_id.iter().map(|b| format!("{b:02x}")).collect();
                 spans.push((service.clone(), span.name, id));
@@ -53,7 +57,10 @@ impl MetricsService for Receiver {
         request: Request<ExportMetricsServiceRequest>,
     ) -> Result<Response<ExportMetricsServiceResponse>, Status> {
         let scopes = request.into_inner().resource_metrics.into_iter().flat_map(|r| r.scope_metrics);
-        self.metrics.lock().unwrap().extend(scopes.flat_map(|s| s.metrics).map(|m| m.name));
+        self.metrics
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .extend(scopes.flat_map(|s| s.metrics).map(|m| m.name));
         Ok(Response::new(ExportMetricsServiceResponse::default()))
     }
 }
@@ -71,7 +78,7 @@ async fn one_trace_id_goes_through_envoy_worker_and_engine_step() -> Result<()> 
     let parent = format!("00-{trace}-00f067aa0ba902b7-01");
     client.chat("What is assert?", &[("traceparent", &parent), ("x-user-id", "nobody")]).await?.expect(200)?;
     wait::until("the spans of the request", PATIENCE, async || {
-        let spans = receiver.spans.lock().unwrap().clone();
+        let spans = receiver.spans.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let of_trace: Vec<_> = spans.iter().filter(|(_, _, id)| id == trace).collect();
         let services: BTreeSet<_> = of_trace.iter().map(|(service, _, _)| service).collect();
         let step = of_trace.iter().any(|(_, name, _)| name == "engine.decode");
@@ -81,7 +88,7 @@ async fn one_trace_id_goes_through_envoy_worker_and_engine_step() -> Result<()> 
     })
     .await?;
     wait::until("metrics by OTLP", PATIENCE, async || {
-        let metrics = receiver.metrics.lock().unwrap().clone();
+        let metrics = receiver.metrics.lock().unwrap_or_else(PoisonError::into_inner).clone();
         ensure!(metrics.iter().any(|m| m.starts_with("tidegate_")), "{metrics:?}");
         Ok(())
     })

@@ -138,7 +138,8 @@ impl Client {
     /// # Errors
     /// When the stream broke; an `error` event is no error here.
     pub async fn stream(&self, question: &str, max_tokens: u32, headers: &[(&str, &str)]) -> Result<Streamed> {
-        let response = self.post("/v1/chat/completions", &chat_body(question, max_tokens, true), headers).send().await?;
+        let response =
+            self.post("/v1/chat/completions", &chat_body(question, max_tokens, true), headers).send().await?;
         let status = response.status().as_u16();
         if status != 200 {
             bail!("status {status}: {}", response.text().await.unwrap_or_default());

@@ -205,7 +205,11 @@ impl Tidegate {
 
     /// Pids of children of `up` (or of their children) whose command line contains `needle`.
     pub fn pids(&self, needle: &str) -> Vec<i32> {
-        processes().into_iter().filter(|p| p.descends(self.up.id()) && p.command.contains(needle)).map(|p| p.pid).collect()
+        processes()
+            .into_iter()
+            .filter(|p| p.descends(self.up.id()) && p.command.contains(needle))
+            .map(|p| p.pid)
+            .collect()
     }
 
     /// Resident memory of a process, KiB.
@@ -228,8 +232,7 @@ impl Tidegate {
     /// # Errors
     /// When `up` does not end within a minute.
     pub async fn stop(mut self) -> Result<Vec<String>> {
-        let before: Vec<i32> =
-            processes().into_iter().filter(|p| p.descends(self.up.id())).map(|p| p.pid).collect();
+        let before: Vec<i32> = processes().into_iter().filter(|p| p.descends(self.up.id())).map(|p| p.pid).collect();
         kill_process(Pid::from_child(&self.up), Signal::INT)?;
         wait::until("`tidegate up` to end", Duration::from_secs(60), async || {
             ensure!(self.up.try_wait()?.is_some(), "it runs");
@@ -275,7 +278,9 @@ fn spawn_up(place: &Place, flags: &[&str]) -> Result<Child> {
     let out = fs::File::create(place.scratch.join("up.out"))?;
     let mut command = Command::new(tools::program("tidegate")?);
     command.arg("up").arg("--data-dir").arg(&place.data);
-    for (flag, address) in [("--admin-listen", place.admin), ("--gateway-listen", place.gateway), ("--grpc-listen", place.grpc)] {
+    for (flag, address) in
+        [("--admin-listen", place.admin), ("--gateway-listen", place.gateway), ("--grpc-listen", place.grpc)]
+    {
         command.arg(flag).arg(address.to_string());
     }
     command.arg("--envoy-bin").arg(tools::envoy()?).arg("--onnxruntime-lib").arg(tools::onnxruntime()?);

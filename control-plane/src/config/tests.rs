@@ -96,6 +96,7 @@ fn a_bind_beyond_loopback_is_refused_unless_it_is_protected() {
     {
         let mut given = inputs();
         given.flags.insert(key, vec![value.into()]);
+        given.flags.insert("require_api_key", vec!["false".into()]);
         assert_eq!(codes(&given), ["TG-1504"], "{key}");
     }
     let mut given = inputs();

@@ -150,7 +150,7 @@ impl Supervisor {
                     state.failed(&mut turn);
                 }
             }
-            Event::Exited { name, pid, code } => self.exited(&name, pid, code, &mut turn),
+            Event::Exited { name, pid, code } => self.exited(&name, (pid, code), &mut turn),
             Event::Shutdown => self.stopping = true,
             Event::Force => {
                 self.stopping = true;
@@ -202,7 +202,7 @@ impl Supervisor {
         }
     }
 
-    fn exited(&mut self, name: &str, pid: i32, code: Option<i32>, turn: &mut Turn) {
+    fn exited(&mut self, name: &str, (pid, code): (i32, Option<i32>), turn: &mut Turn) {
         let stopping = self.stopping;
         let Some(state) = self.parts.get_mut(name) else { return };
         match state.phase {
