@@ -105,7 +105,10 @@ fn bind(what: &str, address: SocketAddr) -> Result<TcpListener> {
 async fn connect(settings: &Settings) -> Result<PgStore> {
     let url = settings.database_url.as_ref();
     let url = url.context("TG-1534 no database: set TIDEGATE_DATABASE_URL or --database-url-file, or run `tidegate up`, which brings its own")?;
-    PgStore::connect(url.reveal()).await.context("open the policy store")
+    PgStore::connect(url.reveal()).await.map_err(|error| {
+        let code = error.code();
+        anyhow::Error::new(error).context(format!("{code} the policy store cannot be opened"))
+    })
 }
 
 fn gateway_settings(settings: &Settings) -> Result<GatewaySettings> {

@@ -3,6 +3,7 @@
 use std::{fs, process::Stdio, time::Duration};
 
 use anyhow::{Context, Result, ensure};
+use serde_json::json;
 use system_tests::{ports, tidegate::Said, tools, wait};
 use tokio::process::Command;
 
@@ -93,7 +94,7 @@ async fn bad_documents_and_bad_weights_change_nothing() -> Result<()> {
         ("a body of 10 MB", huge, "TG-13"),
         ("a regex that is too large", release("v1", "v2", 1).replace("v2.*", "(a{1000}){1000}"), "TG-11"),
         ("a Unicode name", pool("größe", "v1", 1), "TG-1"),
-        ("a path outside the version", model("../../etc/passwd"), "TG-1"),
+        ("a path outside the version", outside(), "TG-1"),
     ];
     for (what, body, code) in cases {
         let (status, answer) =
@@ -105,12 +106,23 @@ async fn bad_documents_and_bad_weights_change_nothing() -> Result<()> {
     ensure!(before == after, "something was stored: {before} {after}");
 
     // Weights that are not what the document says: stored, refused by the workers by name, and the old ones go on.
-    tidegate.apply(&model("config.json").replace("name: tide-chat", "name: broken")).await?;
+    let manifest = fs::read_to_string(tools::example_models().join("tide-chat/v1/manifest.json"))?;
+    let mut files: serde_json::Value = serde_json::from_str::<serde_json::Value>(&manifest)?["files"].take();
+    for file in files.as_array_mut().into_iter().flatten().filter(|f| f["path"] == "model.onnx.data") {
+        file["sha256"] = "ab".repeat(32).into();
+    }
+    let broken = json!({
+        "apiVersion": "tidegate.dev/v1alpha1", "kind": "Model", "metadata": {"name": "broken"},
+        "spec": {"versions": [{
+            "name": "v1", "uri": "file:tide-chat/v1", "task": "Chat", "chatTemplate": "chat_template.jinja", "files": files,
+        }]},
+    });
+    tidegate.apply(&broken.to_string()).await?;
     tidegate.apply(&pool("broken", "v1", 1).replace("tide-chat", "broken")).await?;
     wait::until("the workers to say why", PATIENCE, async || {
         let (_, pool) = tidegate.admin("GET", "/api/v1/namespaces/default/workerpools/broken", None).await?;
         let reasons = pool["status"]["workers"]["reasons"].to_string();
-        ensure!(reasons.contains("TG-20") && reasons.contains("config.json"), "{pool}");
+        ensure!(reasons.contains("TG-2017") && reasons.contains("model.onnx.data"), "{pool}");
         Ok(())
     })
     .await?;
@@ -118,10 +130,11 @@ async fn bad_documents_and_bad_weights_change_nothing() -> Result<()> {
     Ok(())
 }
 
-/// A Model whose only file is `path`, with a digest that is not its own.
-fn model(path: &str) -> String {
+/// A Model that names a file outside its folder.
+fn outside() -> String {
+    let path = "../../../../etc/passwd";
     format!(
-        "apiVersion: tidegate.dev/v1alpha1\nkind: Model\nmetadata: {{name: tide-chat}}\nspec:\n  versions:\n    - name: v1\n      \
+        "apiVersion: tidegate.dev/v1alpha1\nkind: Model\nmetadata: {{name: outside}}\nspec:\n  versions:\n    - name: v1\n      \
          uri: file:tide-chat/v1\n      task: Chat\n      tokenizer: {path}\n      chatTemplate: {path}\n      files:\n        \
          - {{path: {path}, sha256: {}, size: 799}}\n",
         "ab".repeat(32)
