@@ -12,6 +12,8 @@ step "the programs"
 cargo build --locked --quiet --workspace --bins
 step "every room, and the system tests with the real parts"
 cargo test --locked --workspace --no-fail-fast
+step "the parsers, a million mutated inputs each"
+TIDEGATE_FUZZ=1000000 cargo test --locked --workspace --test it fuzz
 step "the demo, once"
 cargo run --quiet --locked -p system-tests --bin demo -- --once
 step "done"

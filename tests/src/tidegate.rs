@@ -88,15 +88,18 @@ impl Tidegate {
 
     async fn await_ready(&mut self) -> Result<()> {
         let log = self.place.scratch.join("up.out");
-        wait::until("`tidegate up` to be ready", START_LIMIT, async || {
+        let began = std::time::Instant::now();
+        loop {
             let said = fs::read_to_string(&log).unwrap_or_default();
+            if said.lines().any(|line| line.starts_with("ready")) {
+                return Ok(());
+            }
             if let Some(status) = self.up.try_wait()? {
                 bail!("`tidegate up` ended with {status}: {said}");
             }
-            ensure!(said.lines().any(|line| line.starts_with("ready")), "up said: {said}");
-            Ok(())
-        })
-        .await
+            ensure!(began.elapsed() < START_LIMIT, "`tidegate up` is not ready; it said: {said}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// The data directory.
