@@ -207,14 +207,14 @@ async fn mistakes(tidegate: &Tidegate, show: &mut Show) -> Result<()> {
     let before = revision(tidegate).await?;
     let wrong = release("v1", "v2", 130)
         .replace("type: Regex, value: \"v2.*\"", "type: Regex, value: \"v2(\"")
-        .replace("stable:", "stabel:");
+        .replace("header: x-user-id", "heder: x-user-id");
     let file = tidegate.scratch("wrong.yaml");
     fs::write(&file, wrong)?;
     let said = tidegate.cli(&["apply", "-f", &file.to_string_lossy()]).await?;
     for line in said.err.lines() {
         show.detail(line);
     }
-    let named = ["stabel", "$.spec.steps[0].weight", "$.spec.rules[0].match[0].header.value"];
+    let named = ["$.spec.assignment.heder", "$.spec.steps[0].weight", "$.spec.rules[0].match[0].header.value"];
     let missing: Vec<_> = named.iter().filter(|n| !said.err.contains(**n)).collect();
     show.claim(
         "all three are named",

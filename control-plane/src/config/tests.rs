@@ -2,7 +2,7 @@
 use super::*;
 
 fn inputs() -> Inputs {
-    Inputs { cwd: PathBuf::from("/work"), ..Inputs::default() }
+    Inputs { cwd: PathBuf::from("/srv"), ..Inputs::default() }
 }
 
 fn with_file(text: &str) -> Inputs {
@@ -144,9 +144,9 @@ fn a_file_that_is_no_mapping_or_not_there_is_one_clear_error() {
 #[test]
 fn relative_paths_start_at_the_working_directory() {
     let settings = Settings::resolve(&with_file("dataDir: ./d\nmodelRoots: [a, /b]\n")).unwrap();
-    assert_eq!(settings.data_dir, Path::new("/work/d"));
-    assert_eq!(settings.model_roots, [Path::new("/work/a"), Path::new("/b")]);
-    assert_eq!(Settings::resolve(&inputs()).unwrap().data_dir, Path::new("/work/.tidegate"));
+    assert_eq!(settings.data_dir, Path::new("/srv/d"));
+    assert_eq!(settings.model_roots, [Path::new("/srv/a"), Path::new("/b")]);
+    assert_eq!(Settings::resolve(&inputs()).unwrap().data_dir, Path::new("/srv/.tidegate"));
     let root = Settings::resolve(&Inputs { root: true, ..inputs() }).unwrap();
     assert_eq!(root.data_dir, Path::new("/var/lib/tidegate"));
 }
