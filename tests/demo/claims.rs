@@ -191,6 +191,8 @@ async fn swap(tidegate: &Tidegate, show: &mut Show, (client, answers): (&Client,
         show.detail(&format!("{other} → {version}: everybody sees {version} after {} ms", began.elapsed().as_millis()));
     }
     tokio::time::sleep(Duration::from_millis(500)).await;
+    // Back to what the examples say, for whoever tries things out afterwards.
+    tidegate.apply(&release("v1", "v2", 10)).await?;
     let tally = traffic.stop().await;
     show.detail(&format!("{} requests meanwhile, by version {:?}", tally.answered, tally.by_version));
     show.claim(
