@@ -131,9 +131,14 @@ impl Client {
         answer(update.type_url.clone(), update.nonce.clone(), error)
     }
 
-    /// The stream ended or could not be opened: how long to wait before the next attempt, milliseconds. The wait doubles
-    /// from `first_ms` to `longest_ms`; `jitter` in 0..=1000 takes up to a half of it away.
-    pub fn on_disconnected(&mut self, jitter: u16) -> u64 {
+    /// The stream ended after it was open for `up_ms`, or could not be opened (0): how long to wait before the next attempt,
+    /// milliseconds. The wait doubles from `first_ms` to `longest_ms`, and begins again after a response and after a stream
+    /// that stood longer than the longest wait; `jitter` in 0..=1000 takes up to a half of it away.
+    pub fn on_disconnected(&mut self, up_ms: u64, jitter: u16) -> u64 {
+        // A server with nothing new to say is silent, and healthy.
+        if up_ms > self.backoff.longest_ms {
+            self.failures = 0;
+        }
         let doubled = self.backoff.first_ms.saturating_mul(1 << self.failures.min(16));
         self.failures = self.failures.saturating_add(1);
         let wait = doubled.min(self.backoff.longest_ms);

@@ -1,13 +1,17 @@
 //! One type on one stream: what the client has, what is under way, what it refused. Shared by both variants.
-//! Decides nothing about the order of types (that is `phases`) and writes nothing (that is `stream`).
+//! Decides nothing about the order of types (that is `phases`), judges no answer (that is `answer`) and writes nothing
+//! (that is `stream`).
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
 };
 
 use crate::{
+    answer::InFlight,
     entry::Entry,
-    status::{Refused, SyncState, TypeStatus},
+    refusal::Quarantine,
+    selection::Form,
+    status::{SyncState, TypeStatus},
     subscription::{Change, Subscription},
     view::View,
 };
@@ -16,10 +20,13 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Known {
     pub version: Arc<str>,
-    /// False after a response with this name and others was refused: a client may have taken the good ones all the same.
+    /// False after a response with this name was not answered in time, or was refused with others in it: a client may have
+    /// taken it all the same.
     pub certain: bool,
     /// Kept in state-of-the-world only, where a resource must be repeated after it left the published set.
     pub entry: Option<Arc<Entry>>,
+    /// Its part of [`Delivery::fingerprint`].
+    pub fingerprint: u128,
 }
 
 /// Resources that travel in one response.
@@ -39,38 +46,12 @@ impl Group {
     }
 }
 
-/// A response that was sent and not answered.
-#[derive(Debug)]
-pub(crate) struct InFlight {
-    pub nonce: u64,
-    pub group: Group,
-    /// Answered well, everything up to here is delivered (0: it was only a part).
-    pub covers: u64,
-    pub sent_ms: u64,
-    /// Nobody waits for the answer any more; it still counts when it comes.
-    pub gave_up: bool,
-    /// When the newest change in it was published, if it is a push and not an answer to a new subscription.
-    pub published_ms: Option<u64>,
-}
-
-/// What an answer meant.
-pub(crate) enum Verdict {
-    /// The nonce is of an older response.
-    Stale,
-    Acked {
-        in_flight: InFlight,
-    },
-    /// `refused` are known to be bad; the rest of the response is tried again in parts.
-    Nacked {
-        in_flight: InFlight,
-        refused: Vec<Arc<str>>,
-    },
-}
-
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Delivery {
     pub type_url: Arc<str>,
+    /// What a response can say.
+    pub form: Form,
     pub sub: Subscription,
     pub known: BTreeMap<Arc<str>, Known>,
     /// Names to compare with the published state.
@@ -81,10 +62,13 @@ pub(crate) struct Delivery {
     pub gone: BTreeSet<Arc<str>>,
     /// Names that are served only because the checkpoint needs them.
     pub held_over: BTreeSet<Arc<str>>,
-    pub refused: BTreeMap<Arc<str>, Refused>,
+    pub refused: Quarantine,
     /// Parts of a refused response, each to be tried once by itself.
     pub probes: VecDeque<Group>,
+    /// The response whose answer is waited for.
     pub in_flight: Option<InFlight>,
+    /// Responses that were given up, the oldest first: nobody waits for the answers, but they count when they come.
+    pub late: VecDeque<InFlight>,
     /// Published state when the type was subscribed: what was published before is no push.
     pub joined: u64,
     /// Published state that `dirty` was worked out from.
@@ -98,24 +82,26 @@ pub(crate) struct Delivery {
     /// Nonce of the newest response.
     pub newest: Option<u64>,
     pub error: Option<String>,
-    /// Sum of the fingerprints of what is known, for the version of a state-of-the-world response.
+    /// Sum of the fingerprints of what is known: the version of all of it together.
     pub fingerprint: u128,
     status_since: (SyncState, u64),
 }
 
 impl Delivery {
-    pub fn new(type_url: Arc<str>, now_ms: u64) -> Self {
+    pub fn new(type_url: &str, form: Form, now_ms: u64) -> Self {
         Self {
-            type_url,
+            type_url: type_url.into(),
+            form,
             sub: Subscription::new(),
             known: BTreeMap::new(),
             dirty: BTreeSet::new(),
             forced: BTreeSet::new(),
             gone: BTreeSet::new(),
             held_over: BTreeSet::new(),
-            refused: BTreeMap::new(),
+            refused: Quarantine::default(),
             probes: VecDeque::new(),
             in_flight: None,
+            late: VecDeque::new(),
             joined: 0,
             cursor: 0,
             settled: 0,
@@ -173,13 +159,11 @@ impl Delivery {
                 self.dirty.insert(name);
             }
             None => {
-                if self.refused.remove(&name).is_some() {
+                if self.refused.remove(&name) {
                     self.clear_error();
                 }
                 self.dirty.remove(&name);
-                // `adds` is sorted by name.
-                let holds = |f: &InFlight| f.group.adds.binary_search_by(|entry| entry.name().cmp(&name)).is_ok();
-                if self.known.contains_key(&name) || self.in_flight.as_ref().is_some_and(holds) {
+                if self.may_hold(&name) {
                     self.gone.insert(name);
                 } else if self.forced.contains(&name) {
                     self.dirty.insert(name);
@@ -207,20 +191,22 @@ impl Delivery {
         names.into_iter().for_each(|name| self.look_at(name, view));
     }
 
-    /// Applies a change of subscription. `claimed`: this is the first request of a stream that came back, and what the
-    /// client claims to hold need not be sent again.
-    pub fn resubscribe(&mut self, change: Change, view: &View, claimed: bool) {
-        for name in change.dropped {
-            self.forget(&name);
-        }
+    /// Applies a change of subscription; answers the names that are not wanted any more. `claimed`: this is the first
+    /// request of a stream that came back, and what the client claims to hold need not be sent again.
+    pub fn resubscribe(&mut self, change: Change, view: &View, claimed: bool) -> BTreeSet<Arc<str>> {
+        let mut dropped: BTreeSet<_> = change.dropped.into_iter().collect();
         if change.wildcard_ended {
-            let unheld: Vec<_> = self.known.keys().filter(|name| !self.sub.wants(name)).cloned().collect();
-            unheld.iter().for_each(|name| self.forget(name));
-            let unheld: Vec<_> = self.dirty.iter().filter(|name| !self.sub.wants(name)).cloned().collect();
-            unheld.iter().for_each(|name| self.forget(name));
+            let all = self.known.keys().chain(&self.dirty).chain(&self.gone).chain(self.refused.names());
+            dropped.extend(all.cloned());
         }
+        // One request may give a name up and ask for it again.
+        dropped.retain(|name| !self.sub.wants(name));
+        dropped.iter().for_each(|name| self.forget(name));
         // Newly subscribed names are sent even when unchanged: the client may have dropped what it had.
         for name in change.added.into_iter().chain(change.still_held) {
+            if !self.sub.wants(&name) {
+                continue;
+            }
             if !(claimed && self.known.contains_key(&name)) {
                 self.refused.remove(&name);
                 self.forced.insert(name.clone());
@@ -230,6 +216,7 @@ impl Delivery {
         if change.wildcard_began {
             self.look_at_everything(view);
         }
+        dropped
     }
 
     /// The client does not want this name any more.
@@ -238,56 +225,34 @@ impl Delivery {
         self.dirty.remove(name);
         self.forced.remove(name);
         self.gone.remove(name);
-        self.refused.remove(name);
+        if self.refused.remove(name) {
+            self.clear_error();
+        }
     }
 
     pub fn drop_known(&mut self, name: &Arc<str>) {
         if let Some(known) = self.known.remove(name) {
-            self.fingerprint = self.fingerprint.wrapping_sub(known.entry.map_or(0, |e| e.fingerprint()));
+            self.fingerprint = self.fingerprint.wrapping_sub(known.fingerprint);
         }
     }
 
-    pub fn keep_known(&mut self, entry: &Arc<Entry>, keep_entry: bool) {
-        self.drop_known(entry.name());
-        self.fingerprint = self.fingerprint.wrapping_add(if keep_entry { entry.fingerprint() } else { 0 });
-        let known = Known { version: entry.version().clone(), certain: true, entry: keep_entry.then(|| entry.clone()) };
-        self.known.insert(entry.name().clone(), known);
+    pub fn know(&mut self, name: Arc<str>, known: Known) {
+        self.drop_known(&name);
+        self.fingerprint = self.fingerprint.wrapping_add(known.fingerprint);
+        self.known.insert(name, known);
     }
 
-    /// The client answered the response with this nonce. An ACK costs as much as the response carried.
-    pub fn answer(&mut self, nonce: u64, error: Option<&str>, keep_entries: bool) -> Verdict {
-        let Some(in_flight) = self.in_flight.take_if(|in_flight| in_flight.nonce == nonce) else {
-            return Verdict::Stale;
-        };
-        match error {
-            None => {
-                self.accept(&in_flight.group, keep_entries);
-                self.clear_error();
-                self.settled = self.settled.max(in_flight.covers);
-                if self.refused.is_empty() && self.probes.is_empty() {
-                    self.confirmed = self.confirmed.max(in_flight.covers);
-                }
-                Verdict::Acked { in_flight }
-            }
-            Some(error) => {
-                self.error = Some(error.to_owned());
-                let refused = self.split(&in_flight.group, error);
-                Verdict::Nacked { in_flight, refused }
-            }
-        }
+    pub fn keep_known(&mut self, entry: &Arc<Entry>) {
+        let kept = (self.form != Form::Delta).then(|| entry.clone());
+        let (version, fingerprint) = (entry.version().clone(), entry.fingerprint());
+        self.know(entry.name().clone(), Known { version, certain: true, entry: kept, fingerprint });
     }
 
-    /// The client has (or, after a long silence, is taken to have) what a response carried.
-    pub fn accept(&mut self, group: &Group, keep_entries: bool) {
-        for entry in &group.adds {
-            if self.sub.wants(entry.name()) {
-                self.keep_known(entry, keep_entries);
-            }
-        }
-        for name in &group.removes {
-            self.drop_known(name);
-            self.gone.remove(name);
-        }
+    /// The client has some version of this, or may have: a response with it is under way.
+    pub fn may_hold(&self, name: &Arc<str>) -> bool {
+        // `adds` is sorted by name.
+        let carries = |f: &InFlight| f.group.adds.binary_search_by(|entry| entry.name().cmp(name)).is_ok();
+        self.known.contains_key(name) || self.in_flight.as_ref().is_some_and(carries)
     }
 
     /// The client is known to have some version of this.
@@ -303,23 +268,13 @@ impl Delivery {
 
     /// True when something was sent whose answer is still waited for.
     pub fn is_waiting(&self) -> bool {
-        self.in_flight.as_ref().is_some_and(|in_flight| !in_flight.gave_up)
-    }
-
-    /// Waits no longer for an answer that is older than `timeout_ms`. True when that changed something.
-    pub fn give_up(&mut self, now_ms: u64, timeout_ms: u64, keep_entries: bool) -> bool {
-        let late = self.in_flight.as_mut().filter(|f| !f.gave_up && now_ms >= f.sent_ms.saturating_add(timeout_ms));
-        let Some(in_flight) = late else { return false };
-        in_flight.gave_up = true;
-        self.settled = self.settled.max(in_flight.covers);
-        let group = in_flight.group.clone();
-        self.accept(&group, keep_entries);
-        true
+        self.in_flight.is_some()
     }
 
     /// Where this type stands.
     pub fn status(&mut self, now_ms: u64) -> TypeStatus {
-        let idle = self.in_flight.is_none() && self.dirty.is_empty() && self.gone.is_empty() && self.probes.is_empty();
+        let answered = self.in_flight.is_none() && self.late.is_empty();
+        let idle = answered && self.dirty.is_empty() && self.gone.is_empty() && self.probes.is_empty();
         let state = if !self.refused.is_empty() || self.error.is_some() {
             SyncState::Nacked
         } else if self.newest.is_none() && self.known.is_empty() {
@@ -339,7 +294,7 @@ impl Delivery {
             generation: self.confirmed,
             resources: self.known.len(),
             error: self.error.clone(),
-            refused: self.refused.values().cloned().collect(),
+            refused: self.refused.rows(),
             since_ms: self.status_since.1,
         }
     }

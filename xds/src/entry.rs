@@ -17,7 +17,6 @@ pub struct Entry {
     version: Arc<str>,
     wire: Bytes,
     any_at: usize,
-    body_at: usize,
     fingerprint: u128,
 }
 
@@ -33,14 +32,12 @@ impl Entry {
         wire::put_key(&mut out, 2, any_len);
         wire::put_field(&mut out, 1, type_url.as_bytes());
         wire::put_key(&mut out, 2, resource.body.len());
-        let body_at = out.len();
         out.put_slice(&resource.body);
         Self {
             name: name.into(),
             version: resource.version.as_str().into(),
             wire: out.freeze(),
             any_at,
-            body_at,
             fingerprint: fingerprint(name, &resource.version),
         }
     }
@@ -53,11 +50,6 @@ impl Entry {
     /// Hash of the content.
     pub fn version(&self) -> &Arc<str> {
         &self.version
-    }
-
-    /// The encoded message itself, without any wrapper.
-    pub fn body(&self) -> Bytes {
-        self.wire.slice(self.body_at..)
     }
 
     /// Bytes of the longer of the two wire forms.
@@ -88,7 +80,8 @@ impl std::fmt::Debug for Entry {
     }
 }
 
-fn fingerprint(name: &str, version: &str) -> u128 {
+/// The part of one resource in the version of a set: see [`Entry::fingerprint`].
+pub(crate) fn fingerprint(name: &str, version: &str) -> u128 {
     let mut hash = Sha256::new();
     hash.update((name.len() as u64).to_le_bytes());
     hash.update(name);

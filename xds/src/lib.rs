@@ -6,7 +6,8 @@
 //!                                                  requests ------on_request----^
 //! ```
 //! The rules of the protocol stand beside the code that holds them: `delta` and `sotw` for what a request means,
-//! `phases` for the order of types, `delivery` for ACK and cursor, `refusal` for NACK and quarantine.
+//! `phases` for the order of types, `delivery` for the cursor, `answer` for ACK and silence, `refusal` for NACK and quarantine.
+mod answer;
 pub mod client;
 mod delivery;
 mod delta;

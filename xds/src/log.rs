@@ -58,11 +58,6 @@ impl Hub {
     pub fn group(&self, name: &str) -> Arc<GroupState> {
         self.groups.get(name).cloned().unwrap_or_else(|| Arc::new(GroupState::empty(self.seq)))
     }
-
-    /// Names of the groups.
-    pub fn groups(&self) -> impl Iterator<Item = &str> {
-        self.groups.keys().map(String::as_str)
-    }
 }
 
 type Entries = BTreeMap<Arc<str>, Arc<Entry>>;

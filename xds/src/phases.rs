@@ -18,7 +18,7 @@ use std::sync::Arc;
 use crate::{
     delivery::Delivery,
     selection::Terms,
-    stream::{Stream, Turn, Variant, Warming, form},
+    stream::{Stream, Turn, Variant},
     types::{self, CLUSTER, ENDPOINT, LISTENER, ROUTE, ROUTING_ORDER, Tier},
     view::View,
 };
@@ -75,13 +75,15 @@ impl Stream {
         let view = self.view_for(ENDPOINT);
         let nonce = self.nonce;
         let mut endpoints = self.types.remove(ENDPOINT);
+        // A client that never asks for endpoints has no use for them: nothing waits, once the stream had time to ask.
+        let may_gate = may_gate && (endpoints.is_some() || !self.grace_over);
         for name in sent.iter().filter(|name| view.get(ENDPOINT, name).is_some()) {
             let held = self.types.get(CLUSTER).is_some_and(|clusters| clusters.holds(name));
-            // A client that never asks for endpoints has no use for them: nothing waits, once the stream had time to ask.
-            let still_cold = self.warming.get(name).is_some_and(|warming| warming.gates);
-            let gates = still_cold || (may_gate && !held && (endpoints.is_some() || !self.grace_over));
-            self.warming.insert(name.clone(), Warming { nonce, gates });
-            if gates {
+            self.warming.insert(name.clone(), nonce);
+            if may_gate && !held {
+                self.gating.insert(name.clone());
+            }
+            if self.gating.contains(name) {
                 self.gated_since_ms = now_ms;
             }
             if let Some(endpoints) = endpoints.as_mut().filter(|endpoints| endpoints.sub.wants(name)) {
@@ -120,7 +122,7 @@ impl Stream {
         let view = self.view_for(type_url);
         delivery.follow(&view);
         let max_bytes = self.bounds.max_response_bytes;
-        let terms = Terms { view: &view, max_bytes, may_remove, form: form(self.variant, type_url) };
+        let terms = Terms { view: &view, max_bytes, may_remove };
         let sent = delivery.select(&terms).map(|selected| {
             let names = selected.group.adds.iter().map(|entry| entry.name().clone()).collect();
             let response = self.send(&mut delivery, selected, turn.now_ms);
@@ -136,7 +138,7 @@ impl Stream {
         let reached = |url: &str| self.types.get(url).is_none_or(|d| d.settled >= self.checkpoint.seq());
         let named =
             |name: &str| self.checkpoint.get(CLUSTER, name).is_some() && self.checkpoint.get(ENDPOINT, name).is_some();
-        let cold = self.warming.iter().any(|(name, warming)| warming.gates && named(name));
+        let cold = self.gating.iter().any(|name| named(name));
         reached(CLUSTER) && reached(ENDPOINT) && !cold
     }
 
@@ -195,7 +197,7 @@ impl Stream {
         }
         let view = self.view_for(ENDPOINT);
         for name in std::mem::take(&mut self.unfinished) {
-            self.warming.entry(name).or_insert(Warming { nonce: self.nonce, gates: false });
+            self.warming.entry(name).or_insert(self.nonce);
         }
         for name in self.warming.keys() {
             if delivery.sub.wants(name) {

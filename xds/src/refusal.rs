@@ -1,6 +1,6 @@
 //! What a NACK means for one type: which resources are tried again, which are put aside, what is not believed any more.
 //! Sends nothing by itself: parts wait in `Delivery::probes`.
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
     delivery::{Delivery, Group, Known},
@@ -9,6 +9,47 @@ use crate::{
     view::View,
 };
 
+/// What the client refused, by name, until it changes.
+#[derive(Default, Debug)]
+pub(crate) struct Quarantine {
+    by_name: BTreeMap<Arc<str>, Refused>,
+    /// The same for whoever reads the status, made when it is asked for; None after a change.
+    rows: Option<Arc<Vec<Refused>>>,
+}
+
+impl Quarantine {
+    pub fn get(&self, name: &str) -> Option<&Refused> {
+        self.by_name.get(name)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.by_name.is_empty()
+    }
+
+    pub fn names(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.by_name.keys()
+    }
+
+    fn insert(&mut self, row: Refused) {
+        self.by_name.insert(row.name.clone(), row);
+        self.rows = None;
+    }
+
+    /// True when it was there.
+    pub fn remove(&mut self, name: &str) -> bool {
+        let removed = self.by_name.remove(name).is_some();
+        if removed {
+            self.rows = None;
+        }
+        removed
+    }
+
+    /// All rows, by name. O(1) while nothing changes.
+    pub fn rows(&mut self) -> Arc<Vec<Refused>> {
+        self.rows.get_or_insert_with(|| Arc::new(self.by_name.values().cloned().collect())).clone()
+    }
+}
+
 impl Delivery {
     /// A NACK names no resource reliably. What the error text mentions is tried one by one, the rest as one; without a hint
     /// the response is halved. A part of one resource that is refused again is the culprit: it is put aside until it
@@ -16,16 +57,18 @@ impl Delivery {
     pub fn split(&mut self, group: &Group, error: &str) -> Vec<Arc<str>> {
         let mut refused = Vec::new();
         if group.len() <= 1 {
-            for entry in &group.adds {
-                let error = error.to_owned();
-                let row = Refused { name: entry.name().clone(), version: entry.version().clone(), error };
-                self.refused.insert(entry.name().clone(), row);
-                refused.push(entry.name().clone());
+            // A name that was given up meanwhile is nobody's trouble any more.
+            for entry in group.adds.iter().filter(|entry| self.sub.wants(entry.name())) {
+                let (name, version) = (entry.name().clone(), entry.version().clone());
+                self.refused.insert(Refused { name: name.clone(), version, error: error.to_owned() });
+                refused.push(name);
+            }
+            if group.removes.is_empty() {
+                self.clear_error();
             }
             // A refused removal is not repeated; the client keeps what it wants to keep.
             for name in &group.removes {
                 self.drop_known(name);
-                self.gone.remove(name);
             }
             return refused;
         }
@@ -60,9 +103,9 @@ impl Delivery {
     }
 
     /// What the client holds of these is not known any more.
-    fn doubt(&mut self, group: &Group) {
-        for entry in &group.adds {
-            let unknown = || Known { version: "".into(), certain: false, entry: None };
+    pub fn doubt(&mut self, group: &Group) {
+        for entry in group.adds.iter().filter(|entry| self.sub.wants(entry.name())) {
+            let unknown = || Known { version: "".into(), certain: false, entry: None, fingerprint: 0 };
             self.known.entry(entry.name().clone()).or_insert_with(unknown).certain = false;
         }
         for name in &group.removes {

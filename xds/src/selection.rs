@@ -13,7 +13,6 @@ pub(crate) struct Terms<'a> {
     pub max_bytes: usize,
     /// Names among `gone` that may be taken away now.
     pub may_remove: &'a dyn Fn(&str) -> bool,
-    pub form: Form,
 }
 
 /// What a response of this type can say in this variant.
@@ -44,6 +43,12 @@ impl Delivery {
         if self.is_waiting() {
             return None;
         }
+        // A full state would carry along what is not answered yet, and its refusal would say nothing about the part that is
+        // tried: the search for a culprit takes one response at a time, however long the answers take.
+        if self.form == Form::Full && !self.probes.is_empty() && !self.late.is_empty() {
+            self.settled = self.settled.max(self.cursor);
+            return None;
+        }
         if let Some(group) = self.next_probe(terms.view) {
             return Some(Selected { group, covers: 0, push: false });
         }
@@ -53,16 +58,19 @@ impl Delivery {
         let removable: Vec<_> = self.gone.iter().filter(|name| (terms.may_remove)(name)).cloned().collect();
         for name in removable {
             self.gone.remove(&name);
-            match terms.form {
+            match self.form {
                 Form::Delta | Form::Full => group.removes.push(name),
-                Form::Changed => self.drop_known(&name),
+                Form::Changed => {
+                    self.drop_known(&name);
+                    self.late.iter_mut().for_each(|late| late.group.adds.retain(|entry| *entry.name() != name));
+                }
             }
         }
         let due = std::mem::take(&mut self.answer_due);
         if group.is_empty() && !due {
             // Nothing to say: whatever was published up to the cursor is delivered.
             self.settled = self.settled.max(self.cursor);
-            if self.refused.is_empty() && self.in_flight.is_none() {
+            if self.refused.is_empty() && self.late.is_empty() {
                 self.confirmed = self.confirmed.max(self.cursor);
             }
             return None;
@@ -81,7 +89,7 @@ impl Delivery {
             let Some(entry) = terms.view.get(&self.type_url, &name) else {
                 // Asked for and not there. The name stays subscribed and is sent when it comes to be.
                 self.forced.remove(&name);
-                match terms.form {
+                match self.form {
                     Form::Delta if forced && !self.known.contains_key(&name) => group.removes.push(name),
                     Form::Full => self.answer_due |= forced,
                     Form::Delta | Form::Changed => {}
@@ -90,11 +98,11 @@ impl Delivery {
             };
             let held = self.known.get(&name).is_some_and(|known| known.certain && known.version == *entry.version());
             let refused = self.refused.get(&name).is_some_and(|refused| refused.version == *entry.version());
-            if refused || (held && !forced) {
+            if refused || ((held || self.is_on_the_way(entry)) && !forced) {
                 self.forced.remove(&name);
                 continue;
             }
-            if terms.form != Form::Full && bytes > 0 && bytes + entry.wire_len() > terms.max_bytes {
+            if self.form != Form::Full && bytes > 0 && bytes + entry.wire_len() > terms.max_bytes {
                 self.dirty.insert(name);
                 break;
             }
@@ -120,6 +128,7 @@ impl Delivery {
             if !probe.is_empty() {
                 return Some(probe);
             }
+            self.clear_error();
         }
         None
     }

@@ -5,7 +5,7 @@ use crate::{
     delivery::{Delivery, Group},
     entry::Entry,
     selection::Form,
-    stream::{Action, Answer, CloseCode, Stream, Turn, Variant, form},
+    stream::{Action, Answer, CloseCode, Stream, Turn, Variant},
     view::View,
 };
 
@@ -23,22 +23,31 @@ pub struct SotwRequest {
     pub error: Option<String>,
 }
 
+impl SotwRequest {
+    fn answer(&self) -> Answer<'_> {
+        Answer { nonce: &self.nonce, error: self.error.as_deref() }
+    }
+}
+
 impl Stream {
     /// A state-of-the-world request arrived.
     pub fn on_sotw(&mut self, request: &SotwRequest, now_ms: u64) -> Vec<Action> {
         if self.variant != Variant::Sotw {
             return Self::close(CloseCode::InvalidArgument, "a state-of-the-world request on a delta stream");
         }
-        if let Err(close) = self.check(&request.type_url, request.names.iter().map(String::as_str)) {
+        // The list replaces the one before.
+        if let Err(close) = self.check(&request.type_url, request.names.iter(), request.names.len()) {
             return close;
         }
         let known_type = self.types.remove(request.type_url.as_str());
         let first = known_type.is_none();
-        let mut delivery = known_type.unwrap_or_else(|| Delivery::new(request.type_url.as_str().into(), now_ms));
+        let mut delivery = known_type.unwrap_or_else(|| self.begin(&request.type_url, now_ms));
         let mut turn = Turn::new(now_ms);
-        // A request with a stale nonce is ignored whole: the client sends another when it has read the newer response.
+        // The names of a request with a stale nonce are ignored: the client sends another when it has read the newer response.
         if first || request.nonce == delivery.newest_nonce() {
             self.take(&mut delivery, request, &mut turn);
+        } else {
+            self.answer(&mut delivery, &request.answer(), &mut turn);
         }
         self.types.insert(delivery.type_url.clone(), delivery);
         self.pump(&mut turn);
@@ -49,12 +58,11 @@ impl Stream {
         let first = delivery.is_new();
         // The nonce of a request that opens a stream belongs to an earlier one and says nothing.
         if !first {
-            let answer = Answer { nonce: &request.nonce, error: request.error.as_deref() };
-            self.answer(delivery, &answer, turn);
+            self.answer(delivery, &request.answer(), turn);
         }
         let change = delivery.sub.sotw(&request.type_url, &request.names, first);
         let view = self.view_for(&delivery.type_url);
-        let full = form(Variant::Sotw, &delivery.type_url) == Form::Full;
+        let full = delivery.form == Form::Full;
         // CDS and LDS answer a new name even when it does not exist: what is absent does not exist.
         delivery.answer_due |= full && !change.added.is_empty();
         if first {
@@ -65,7 +73,8 @@ impl Stream {
                 delivery.remember_removed(&view);
             }
         }
-        delivery.resubscribe(change, &view, false);
+        let dropped = delivery.resubscribe(change, &view, false);
+        self.dropped(&delivery.type_url, &dropped);
         delivery.follow(&view);
         self.joined(delivery, first);
     }
@@ -83,31 +92,32 @@ impl Delivery {
         let url = self.type_url.clone();
         for entry in view.newest.recently_removed(&url).filter(|entry| view.get(&url, entry.name()).is_none()) {
             if self.sub.wants(entry.name()) && !self.known.contains_key(entry.name()) {
-                self.keep_known(entry, true);
+                self.keep_known(entry);
                 self.gone.insert(entry.name().clone());
             }
         }
     }
 
     /// Resources and version of a state-of-the-world response: the whole state, or what changed, and the version of all that
-    /// the client holds after it.
-    pub(crate) fn state_after(&self, group: &Group, full: bool) -> (Vec<Arc<Entry>>, String) {
-        let mut sum = self.fingerprint;
-        let known = |name: &Arc<str>| self.known.get(name).and_then(|known| known.entry.as_ref());
-        for name in group.removes.iter().chain(group.adds.iter().map(|entry| entry.name())) {
-            sum = sum.wrapping_sub(known(name).map_or(0, |entry| entry.fingerprint()));
-        }
-        sum = group.adds.iter().fold(sum, |sum, entry| sum.wrapping_add(entry.fingerprint()));
+    /// the client holds after it. What is not answered yet stands until it is refused.
+    pub(crate) fn state_after(&self, group: &Group) -> (Vec<Arc<Entry>>, String) {
+        let changed = self.on_the_way(group);
+        let sum = changed.iter().fold(self.fingerprint, |sum, (name, entry)| {
+            let before = self.known.get(*name).map_or(0, |known| known.fingerprint);
+            sum.wrapping_sub(before).wrapping_add(entry.map_or(0, |entry| entry.fingerprint()))
+        });
         let version = format!("{sum:032x}");
-        if !full {
+        if self.form != Form::Full {
             return (group.adds.clone(), version);
         }
         let mut all: BTreeMap<&Arc<str>, &Arc<Entry>> =
             self.known.iter().filter_map(|(name, known)| Some((name, known.entry.as_ref()?))).collect();
-        group.removes.iter().for_each(|name| {
-            all.remove(name);
-        });
-        all.extend(group.adds.iter().map(|entry| (entry.name(), entry)));
+        for (name, entry) in changed {
+            match entry {
+                Some(entry) => all.insert(name, entry),
+                None => all.remove(name),
+            };
+        }
         (all.into_values().cloned().collect(), version)
     }
 }

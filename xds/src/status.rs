@@ -37,8 +37,8 @@ pub struct TypeStatus {
     pub resources: usize,
     /// The node's last error, if it has not been made good since.
     pub error: Option<String>,
-    /// Single resources known to be refused.
-    pub refused: Vec<Refused>,
+    /// Single resources known to be refused. Shared from call to call while nothing changes in it.
+    pub refused: Arc<Vec<Refused>>,
     /// When `state` became what it is, in the milliseconds of the machine's `now`.
     pub since_ms: u64,
 }

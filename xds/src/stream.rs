@@ -3,7 +3,8 @@
 use std::{collections::BTreeMap, collections::BTreeSet, sync::Arc};
 
 use crate::{
-    delivery::{Delivery, InFlight, Verdict},
+    answer::{InFlight, Verdict},
+    delivery::Delivery,
     log::GroupState,
     selection::{Form, Selected},
     status::TypeStatus,
@@ -100,8 +101,12 @@ pub struct Stream {
     /// The state whose routes are on their way: see `phases`.
     pub(crate) checkpoint: Arc<GroupState>,
     pub(crate) types: BTreeMap<Arc<str>, Delivery>,
-    /// Clusters that were sent and whose endpoints were not answered since.
-    pub(crate) warming: BTreeMap<Arc<str>, Warming>,
+    /// Clusters that were sent and whose endpoints were not answered since, with the nonce of the response that carried the
+    /// cluster: an older answer of endpoints does not count. Looked up by name only: a client that does not ask for endpoints
+    /// (yet) leaves all its clusters here.
+    pub(crate) warming: BTreeMap<Arc<str>, u64>,
+    /// Those of them that are new to the client: no route may name them yet.
+    pub(crate) gating: BTreeSet<Arc<str>>,
     /// When the newest of them began to hold up routes.
     pub(crate) gated_since_ms: u64,
     /// Clusters that were warming when the node's last stream ended.
@@ -124,15 +129,6 @@ impl Turn {
     }
 }
 
-/// A cluster whose endpoints are on their way.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Warming {
-    /// Of the response that carried the cluster: an older answer of endpoints does not count.
-    pub nonce: u64,
-    /// It is new to the client: no route may name it yet.
-    pub gates: bool,
-}
-
 impl Stream {
     /// A stream that was opened at `now_ms` by a node of the group with this state.
     pub fn new(variant: Variant, bounds: Bounds, state: Arc<GroupState>, now_ms: u64) -> Self {
@@ -144,6 +140,7 @@ impl Stream {
             latest: state,
             types: BTreeMap::new(),
             warming: BTreeMap::new(),
+            gating: BTreeSet::new(),
             gated_since_ms: now_ms,
             unfinished: BTreeSet::new(),
             grace_over: false,
@@ -166,25 +163,32 @@ impl Stream {
     pub fn on_tick(&mut self, now_ms: u64) -> Vec<Action> {
         let timeout = self.bounds.phase_timeout_ms;
         let mut turn = Turn::new(now_ms);
-        let keep = self.variant == Variant::Sotw;
         for delivery in self.types.values_mut() {
-            if delivery.give_up(now_ms, timeout, keep) {
+            if delivery.give_up(now_ms, timeout) {
                 turn.actions.push(Action::Observe(Event::GaveUp { type_url: delivery.type_url.clone() }));
             }
         }
         if now_ms >= self.gated_since_ms.saturating_add(timeout) {
-            self.warming.values_mut().for_each(|warming| warming.gates = false);
+            self.gating.clear();
         }
         self.pump(&mut turn);
         turn.actions
     }
 
+    /// The response of this type that waited to be written is on its way now: the time for its answer begins. Not needed where
+    /// actions are performed at once.
+    pub fn on_written(&mut self, type_url: &str, now_ms: u64) {
+        let waiting = self.types.get_mut(type_url).and_then(|delivery| delivery.in_flight.as_mut());
+        if let Some(response) = waiting {
+            response.sent_ms = response.sent_ms.max(now_ms);
+        }
+    }
+
     /// When [`Self::on_tick`] has something to do; None when only a request or a publication can change anything.
     pub fn deadline_ms(&self) -> Option<u64> {
         let timeout = self.bounds.phase_timeout_ms;
-        let answers =
-            self.types.values().filter_map(|d| d.in_flight.as_ref()).filter(|f| !f.gave_up).map(|f| f.sent_ms);
-        let gated = self.warming.values().any(|warming| warming.gates).then_some(self.gated_since_ms);
+        let answers = self.types.values().filter_map(|d| d.in_flight.as_ref()).map(|f| f.sent_ms);
+        let gated = (!self.gating.is_empty()).then_some(self.gated_since_ms);
         let grace = self.waits_for_routing_types().then_some(self.opened_ms);
         answers.chain(gated).chain(grace).min().map(|since| since.saturating_add(timeout))
     }
@@ -203,20 +207,22 @@ impl Stream {
     pub(crate) fn answer(&mut self, delivery: &mut Delivery, answer: &Answer<'_>, turn: &mut Turn) {
         let Ok(nonce) = u64::from_str_radix(answer.nonce, 16) else { return };
         let error = answer.error.map(bounded);
-        match delivery.answer(nonce, error.as_deref(), self.variant == Variant::Sotw) {
+        match delivery.answer(nonce, error.as_deref()) {
             Verdict::Stale => {}
-            Verdict::Acked { in_flight } => {
-                self.warmed(delivery, &in_flight);
-                let event = Event::Acked {
-                    type_url: delivery.type_url.clone(),
-                    resources: in_flight.group.adds.len(),
-                    published_ms: in_flight.published_ms,
-                };
-                turn.actions.push(Action::Observe(event));
+            Verdict::Acked { answered } => {
+                for response in answered {
+                    self.warmed(delivery, &response);
+                    let event = Event::Acked {
+                        type_url: delivery.type_url.clone(),
+                        resources: response.group.adds.len(),
+                        published_ms: response.published_ms,
+                    };
+                    turn.actions.push(Action::Observe(event));
+                }
             }
-            Verdict::Nacked { in_flight, refused } => {
+            Verdict::Nacked { answered, refused } => {
                 delivery.forgive_outdated(&refused, &self.view_for(&delivery.type_url));
-                self.warmed(delivery, &in_flight);
+                answered.iter().for_each(|response| self.warmed(delivery, response));
                 let nack = Nack { type_url: delivery.type_url.clone(), error: error.unwrap_or_default(), refused };
                 turn.actions.push(Action::Observe(Event::Nacked(nack)));
             }
@@ -228,18 +234,38 @@ impl Stream {
     fn warmed(&mut self, delivery: &Delivery, answered: &InFlight) {
         let tier = types::tier(&delivery.type_url);
         if tier == Tier::Clusters {
-            for name in &answered.group.removes {
-                self.warming.remove(name);
-            }
+            answered.group.removes.iter().for_each(|name| self.stop_warming(name));
         }
         for entry in &answered.group.adds {
-            let Some(warming) = self.warming.get_mut(entry.name()) else { continue };
-            if tier == Tier::Clusters && delivery.refused.contains_key(entry.name()) {
-                warming.gates = false;
-            } else if tier == Tier::Endpoints && answered.nonce > warming.nonce {
-                self.warming.remove(entry.name());
+            let Some(nonce) = self.warming.get(entry.name()) else { continue };
+            if tier == Tier::Clusters && delivery.refused.get(entry.name()).is_some() {
+                self.gating.remove(entry.name());
+            } else if tier == Tier::Endpoints && answered.nonce > *nonce {
+                self.stop_warming(entry.name());
             }
         }
+    }
+
+    fn stop_warming(&mut self, name: &str) {
+        self.warming.remove(name);
+        self.gating.remove(name);
+    }
+
+    /// The client gave these names up. Endpoints that were given up may be of a cluster before the one that is on its way now.
+    pub(crate) fn dropped(&mut self, type_url: &str, names: &BTreeSet<Arc<str>>) {
+        if types::tier(type_url) == Tier::Clusters {
+            names.iter().for_each(|name| self.stop_warming(name));
+        }
+    }
+
+    /// A type that is asked for the first time.
+    pub(crate) fn begin(&self, type_url: &str, now_ms: u64) -> Delivery {
+        let form = match self.variant {
+            Variant::Delta => Form::Delta,
+            Variant::Sotw if types::is_full_state(type_url) => Form::Full,
+            Variant::Sotw => Form::Changed,
+        };
+        Delivery::new(type_url, form, now_ms)
     }
 
     /// Clusters whose endpoints were not answered when the stream ended. Give them to the node's next stream: the client
@@ -260,7 +286,7 @@ impl Stream {
         let (resources, version) = match self.variant {
             // Debugging only, the protocol gives it no meaning.
             Variant::Delta => (group.adds.clone(), self.latest.seq().to_string()),
-            Variant::Sotw => delivery.state_after(&group, form(self.variant, &delivery.type_url) == Form::Full),
+            Variant::Sotw => delivery.state_after(&group),
         };
         let response = Response {
             variant: self.variant,
@@ -273,11 +299,12 @@ impl Stream {
         delivery.newest = Some(self.nonce);
         delivery.in_flight = Some(InFlight {
             nonce: self.nonce,
+            first_nonce: self.nonce,
             group,
             covers,
             sent_ms: now_ms,
-            gave_up: false,
             published_ms: push.then_some(self.latest.published_ms()),
+            tainted: false,
         });
         Action::Send(response)
     }
@@ -286,25 +313,32 @@ impl Stream {
         vec![Action::Close { code, message: message.into() }]
     }
 
-    /// Checks a request against the bounds; the answer closes the stream.
-    pub(crate) fn check<'a>(&self, type_url: &'a str, names: impl Iterator<Item = &'a str>) -> Result<(), Vec<Action>> {
+    /// Checks a request against the bounds: the names in it, and how many of the type there will be with it. The answer
+    /// closes the stream.
+    pub(crate) fn check<'a>(
+        &self,
+        type_url: &str,
+        mut names: impl Iterator<Item = &'a String>,
+        count: usize,
+    ) -> Result<(), Vec<Action>> {
+        let Bounds { max_types, max_names, max_name_bytes, .. } = self.bounds;
         if type_url.is_empty() {
             return Err(Self::close(CloseCode::InvalidArgument, "type_url is empty; an aggregated stream needs it"));
         }
-        if !self.types.contains_key(type_url) && self.types.len() >= self.bounds.max_types {
-            let text = format!("more than {} types on one stream", self.bounds.max_types);
+        if type_url.len() > max_name_bytes {
+            let text = format!("type_url is longer than {max_name_bytes} bytes");
+            return Err(Self::close(CloseCode::InvalidArgument, text));
+        }
+        if !self.types.contains_key(type_url) && self.types.len() >= max_types {
+            let text = format!("more than {max_types} types on one stream");
             return Err(Self::close(CloseCode::ResourceExhausted, text));
         }
-        let mut count = self.types.get(type_url).map_or(0, |delivery| delivery.sub.names().len());
-        for name in names.chain([type_url]) {
-            count += 1;
-            if name.len() > self.bounds.max_name_bytes {
-                let text = format!("a name is longer than {} bytes", self.bounds.max_name_bytes);
-                return Err(Self::close(CloseCode::InvalidArgument, text));
-            }
+        if names.any(|name| name.len() > max_name_bytes) {
+            let text = format!("a name is longer than {max_name_bytes} bytes");
+            return Err(Self::close(CloseCode::InvalidArgument, text));
         }
-        if count > self.bounds.max_names {
-            let text = format!("more than {} names of {type_url} on one stream", self.bounds.max_names);
+        if count > max_names {
+            let text = format!("more than {max_names} names of {type_url} on one stream");
             return Err(Self::close(CloseCode::ResourceExhausted, text));
         }
         Ok(())
@@ -316,15 +350,6 @@ pub(crate) struct Answer<'a> {
     pub nonce: &'a str,
     /// Presence alone makes it a NACK; nothing is read out of versions.
     pub error: Option<&'a str>,
-}
-
-/// What a response of a type can say.
-pub(crate) fn form(variant: Variant, type_url: &str) -> Form {
-    match variant {
-        Variant::Delta => Form::Delta,
-        Variant::Sotw if types::is_full_state(type_url) => Form::Full,
-        Variant::Sotw => Form::Changed,
-    }
 }
 
 /// A node's error text, cut to 1 KiB and without control characters.

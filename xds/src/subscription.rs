@@ -29,15 +29,15 @@ pub(crate) struct Subscription {
 /// What a change of subscription means for delivery.
 #[derive(Default, Debug)]
 pub(crate) struct Change {
-    /// Names that were added now, known before or not.
+    /// Names that were added now, known before or not, and may have been given up again.
     pub added: Vec<Arc<str>>,
-    /// Names that are not wanted any more.
+    /// Names that were given up, and may have been asked for again.
     pub dropped: Vec<Arc<str>>,
     /// The wildcard began now: look at everything.
     pub wildcard_began: bool,
     /// The wildcard ended now: forget what no name holds.
     pub wildcard_ended: bool,
-    /// Names that were given up while the wildcard still holds them.
+    /// Names that were given up while the wildcard held them.
     pub still_held: Vec<Arc<str>>,
 }
 
@@ -114,9 +114,10 @@ impl Subscription {
         change
     }
 
+    /// One request may set it more than once: what began or ended stays noted.
     fn set_wildcard(&mut self, to: Wildcard, change: &mut Change) {
-        change.wildcard_began = self.wildcard == Wildcard::Off && to != Wildcard::Off;
-        change.wildcard_ended = self.wildcard != Wildcard::Off && to == Wildcard::Off;
+        change.wildcard_began |= self.wildcard == Wildcard::Off && to != Wildcard::Off;
+        change.wildcard_ended |= self.wildcard != Wildcard::Off && to == Wildcard::Off;
         self.wildcard = to;
     }
 }

@@ -4,33 +4,23 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 use tidegate_xds::client::Backoff;
 use tonic::{metadata::MetadataValue, transport::Endpoint};
 
-/// What stops a client from starting. Later failures are retried, not returned.
+/// What stops a client from starting, each with a stable code that has a page in docs/errors. Later failures are retried, not
+/// returned.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The address of the control plane cannot be read.
-    #[error("the control plane's address `{endpoint}` is not a URI such as http://127.0.0.1:18000")]
+    #[error("TG-1450 the control plane's address `{endpoint}` is not a URI such as http://127.0.0.1:18000")]
     Endpoint {
         endpoint: String,
         #[source]
         source: tonic::transport::Error,
     },
     /// The token has characters that no header may have.
-    #[error("the node token has characters that cannot be sent")]
+    #[error("TG-1451 the node token has characters that cannot be sent")]
     Token,
     /// Nothing to ask for.
-    #[error("no type is subscribed")]
+    #[error("TG-1452 no type is subscribed")]
     NoSubscription,
-}
-
-impl Error {
-    /// Stable code, with a page in docs/errors.
-    pub fn code(&self) -> &'static str {
-        match self {
-            Error::Endpoint { .. } => "TG-1450",
-            Error::Token => "TG-1451",
-            Error::NoSubscription => "TG-1452",
-        }
-    }
 }
 
 /// See the module.

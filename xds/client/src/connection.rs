@@ -1,5 +1,8 @@
 //! The task that keeps the stream: connects, reads, asks the handler, answers, waits, connects again. Holds no resource.
-use std::{future::Future, time::Duration};
+use std::{
+    future::Future,
+    time::{Duration, Instant},
+};
 
 use envoy_types::pb::envoy::service::discovery::v3::{
     DeltaDiscoveryRequest, aggregated_discovery_service_client::AggregatedDiscoveryServiceClient,
@@ -61,7 +64,7 @@ impl AdsClient {
         let (state_tx, state) = watch::channel(ConnectionState::Connecting);
         let (stop, stopped) = watch::channel(false);
         let machine = Client::new(config.subscriptions.clone(), config.backoff);
-        let task = Task { config, endpoint, machine, handler, state: state_tx };
+        let task = Task { config, endpoint, machine, handler, state: state_tx, opened: None };
         let task = tokio::spawn(task.run(stopped));
         Ok(Self { state, stop, task: Some(task) })
     }
@@ -92,6 +95,8 @@ struct Task<H> {
     machine: Client,
     handler: H,
     state: watch::Sender<ConnectionState>,
+    /// When the stream was opened, while there is one.
+    opened: Option<Instant>,
 }
 
 impl<H: Handler> Task<H> {
@@ -102,7 +107,9 @@ impl<H: Handler> Task<H> {
                 status = self.converse() => status,
                 _ = stop.wait_for(|stop| *stop) => return,
             };
-            let wait = self.machine.on_disconnected(rand::random_range(0..=1000));
+            let up = self.opened.take().map_or(Duration::ZERO, |opened| opened.elapsed());
+            let up_ms = u64::try_from(up.as_millis()).unwrap_or(u64::MAX);
+            let wait = self.machine.on_disconnected(up_ms, rand::random_range(0..=1000));
             let reason = format!("{:?}: {}", status.code(), status.message());
             tracing::debug!(endpoint = %self.config.endpoint, %reason, retry_in_ms = wait, "the ADS stream ended");
             self.state.send_replace(ConnectionState::Disconnected { reason, retry_in_ms: wait });
@@ -135,6 +142,7 @@ impl<H: Handler> Task<H> {
         let authorization = self.config.authorization().map_err(|e| Status::internal(e.to_string()))?;
         call.metadata_mut().insert("authorization", authorization);
         let mut inbound = client.delta_aggregated_resources(call).await?.into_inner();
+        self.opened = Some(Instant::now());
         self.state.send_replace(ConnectionState::Connected);
         while let Some(response) = inbound.message().await? {
             if let Some(answer) = self.judge(convert::response(response)).await {

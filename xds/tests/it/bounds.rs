@@ -29,6 +29,10 @@ fn closed(actions: &[Action], expected: CloseCode) {
     assert!(!message.is_empty());
 }
 
+fn open(actions: &[Action]) {
+    assert!(!actions.iter().any(|action| matches!(action, Action::Close { .. })), "{actions:?}");
+}
+
 fn sent(actions: Vec<Action>) -> Vec<Response> {
     actions
         .into_iter()
@@ -49,13 +53,43 @@ fn names_and_types_are_bounded() {
     let bounds = Bounds { max_names: 4, max_types: 2, max_name_bytes: 60, ..Bounds::default() };
     let long = "n".repeat(61);
     closed(&stream(bounds).on_delta(&subscribe(CLUSTER, &[&long]), 0), CloseCode::InvalidArgument);
+    closed(&stream(bounds).on_delta(&subscribe(&long, &["a"]), 0), CloseCode::InvalidArgument);
     let mut names = stream(bounds);
     assert_eq!(sent(names.on_delta(&subscribe(CLUSTER, &["a", "b"]), 0)).len(), 1);
-    closed(&names.on_delta(&subscribe(CLUSTER, &["c", "d"]), 0), CloseCode::ResourceExhausted);
+    open(&names.on_delta(&subscribe(CLUSTER, &["c", "d"]), 0));
+    // What is asked for again, and what is given up in the same request, is not counted.
+    open(&names.on_delta(&subscribe(CLUSTER, &["a", "d"]), 0));
+    let swap = DeltaRequest { unsubscribe: vec!["a".into()], ..subscribe(CLUSTER, &["e"]) };
+    open(&names.on_delta(&swap, 0));
+    closed(&names.on_delta(&subscribe(CLUSTER, &["f"]), 0), CloseCode::ResourceExhausted);
     let mut types = stream(bounds);
     types.on_delta(&subscribe("one", &["a"]), 0);
     types.on_delta(&subscribe("two", &["a"]), 0);
     closed(&types.on_delta(&subscribe("three", &["a"]), 0), CloseCode::ResourceExhausted);
+}
+
+#[test]
+fn what_a_client_claims_is_not_counted_on_top_of_what_it_asks_for() {
+    let bounds = Bounds { max_names: 2, ..Bounds::default() };
+    let claim = |names: &[&str]| {
+        let initial_versions = names.iter().map(|name| ((*name).to_owned(), "v".to_owned())).collect();
+        DeltaRequest { initial_versions, ..subscribe(CLUSTER, &["a", "b"]) }
+    };
+    open(&stream(bounds).on_delta(&claim(&["a", "b"]), 0));
+    closed(&stream(bounds).on_delta(&claim(&["a", "c"]), 0), CloseCode::ResourceExhausted);
+}
+
+#[test]
+fn a_state_of_the_world_list_replaces_the_one_before() {
+    let bounds = Bounds { max_names: 2, ..Bounds::default() };
+    let mut stream = Stream::new(Variant::Sotw, bounds, state(1, 1), 0);
+    let mut ask = |names: &[&str], nonce: &str| {
+        let names = names.iter().map(|name| (*name).to_owned()).collect();
+        stream.on_sotw(&SotwRequest { type_url: CLUSTER.into(), names, nonce: nonce.into(), ..Default::default() }, 0)
+    };
+    assert_eq!(sent(ask(&["a", "b"], "")).len(), 1);
+    assert_eq!(sent(ask(&["c", "d"], "1")).len(), 1);
+    closed(&ask(&["c", "d", "e"], "2"), CloseCode::ResourceExhausted);
 }
 
 #[test]

@@ -5,4 +5,5 @@ mod client;
 mod log;
 mod script;
 mod simulation;
+mod status;
 mod wire;

@@ -3,10 +3,15 @@
 //! warm, a cluster taken away under a route. At the end it must hold exactly what is published.
 mod client;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+};
 
 use client::{Outgoing, Proxy};
-use tidegate_xds::{Action, Bounds, Hub, ResourceSet, Response, Stream, SyncState, Variant, types};
+use envoy_types::pb::envoy::service::discovery::v3::DeltaDiscoveryResponse;
+use prost::Message;
+use tidegate_xds::{Action, Bounds, Entry, Hub, ResourceSet, Response, Stream, SyncState, Variant, types};
 
 /// xorshift64*: a schedule is its seed.
 struct Rng(u64);
@@ -184,13 +189,13 @@ impl World {
             let published: BTreeMap<String, String> = state
                 .of_type(url)
                 .filter(|e| url != types::ENDPOINT || self.proxy.holds(types::CLUSTER, e.name()))
-                .map(|e| (e.name().to_string(), String::from_utf8(e.body().to_vec()).unwrap()))
+                .map(|e| (e.name().to_string(), content(e)))
                 .collect();
             self.proxy.check_holds(url, &published, &self.poisoned);
         }
         self.proxy.check_warm(|name| state.get(types::CLUSTER, name).is_some());
         for row in self.stream.status(self.now) {
-            let bad = state.of_type(&row.type_url).any(|e| e.body().starts_with(b"bad"));
+            let bad = state.of_type(&row.type_url).any(|e| content(e).starts_with("bad"));
             // A removal waits while a route is refused.
             let held = self.plan.poison && [types::CLUSTER, types::ENDPOINT].contains(&&*row.type_url);
             let expected: &[SyncState] = match (bad, held) {
@@ -202,6 +207,16 @@ impl World {
             assert!(row.generation == state.seq() || bad, "{row:?} but published {}", state.seq());
         }
     }
+}
+
+/// What a client reads out of a resource.
+fn content(entry: &Arc<Entry>) -> String {
+    let (variant, resources, removed) = (Variant::Delta, vec![entry.clone()], Vec::new());
+    let (type_url, version, nonce) = ("".into(), String::new(), String::new());
+    let mut wire = Vec::new();
+    Response { variant, type_url, version, nonce, resources, removed }.encode(&mut wire);
+    let read = DeltaDiscoveryResponse::decode(wire.as_slice()).unwrap();
+    String::from_utf8(read.resources[0].resource.as_ref().unwrap().value.clone()).unwrap()
 }
 
 fn bounds() -> Bounds {
@@ -257,4 +272,10 @@ fn a_sotw_proxy_that_refuses_some_resources_gets_all_others_and_no_endless_loop(
 fn silence_and_late_answers_do_not_keep_a_proxy_from_converging() {
     simulate(Plan { variant: Variant::Delta, poison: false, silence: true });
     simulate(Plan { variant: Variant::Sotw, poison: false, silence: true });
+}
+
+#[test]
+fn refusals_that_come_late_cost_a_proxy_only_what_it_refuses() {
+    simulate(Plan { variant: Variant::Delta, poison: true, silence: true });
+    simulate(Plan { variant: Variant::Sotw, poison: true, silence: true });
 }

@@ -5,9 +5,11 @@ use envoy_types::pb::envoy::service::discovery::v3::{
     DiscoveryRequest, aggregated_discovery_service_client::AggregatedDiscoveryServiceClient,
 };
 use tidegate_proto::fleet::{WorkerReport, fleet_client::FleetClient};
+use tidegate_xds_client::{AdsClient, Config};
+use tokio::sync::mpsc;
 use tonic::{Code, Request};
 
-use crate::harness::{CLUSTER, Raw, Server, wildcard, with_token};
+use crate::harness::{CLUSTER, Raw, Recorder, Server, wildcard, with_token};
 
 #[tokio::test]
 async fn a_caller_without_a_known_token_is_told_nothing_but_that() {
@@ -78,4 +80,17 @@ async fn a_gateway_cannot_report_as_a_worker() {
     let request = with_token(tokio_stream::pending::<WorkerReport>(), "tgn_gateway-0");
     let refusal = FleetClient::new(server.channel().await).report(request).await.unwrap_err();
     assert_eq!((refusal.code(), refusal.message().starts_with("TG-1411")), (Code::PermissionDenied, true));
+}
+
+#[tokio::test]
+async fn what_stops_a_client_from_starting_is_said_with_its_code() {
+    for (config, code) in [
+        (Config::new("no address", "w1", "tgn_w1").subscribe(CLUSTER, ["*"]), "TG-1450 "),
+        (Config::new("http://127.0.0.1:1", "w1", "a\nb").subscribe(CLUSTER, ["*"]), "TG-1451 "),
+        (Config::new("http://127.0.0.1:1", "w1", "tgn_w1"), "TG-1452 "),
+    ] {
+        let error = AdsClient::spawn(config, Recorder(mpsc::unbounded_channel().0)).unwrap_err().to_string();
+        assert!(error.starts_with(code), "{error}");
+        assert!(!error.contains("a\nb"), "the token is shown");
+    }
 }

@@ -1,6 +1,7 @@
 //! What arrives, and what does not.
 use std::time::Duration;
 
+use envoy_types::pb::envoy::service::discovery::v3::DeltaDiscoveryRequest;
 use tidegate_xds_client::{AdsClient, ConnectionState, Update};
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 
@@ -46,7 +47,34 @@ fn serde_json_text(node: &impl serde::Serialize) -> String {
 }
 
 #[tokio::test]
-async fn a_client_that_comes_back_is_sent_nothing_that_it_has() {
+async fn a_node_that_comes_back_is_sent_nothing_that_it_has() {
+    let server = Server::start().await;
+    server.publish(&[(CHAT, &[(MODELS, "default/chat", "1")])]);
+    let subscribe = DeltaDiscoveryRequest { resource_names_subscribe: vec!["default/chat".into()], ..wildcard(MODELS) };
+    let mut raw = Raw::open(server.channel().await, "tgn_w1", "w1", subscribe.clone()).await.unwrap();
+    let first = raw.next().await.unwrap();
+    let initial_resource_versions = [(first.resources[0].name.clone(), first.resources[0].version.clone())].into();
+    drop(raw);
+    let hub = server.hub.borrow().clone();
+    let address = server.stop().await;
+    let server = Server::start_at(address, hub).await;
+    let claim = DeltaDiscoveryRequest { initial_resource_versions, ..subscribe };
+    let mut raw = Raw::open(server.channel().await, "tgn_w1", "w1", claim).await.unwrap();
+    eventually("the claim is believed", || in_sync(&server)).await;
+    server.publish(&[(CHAT, &[(MODELS, "default/chat", "2")])]);
+    // Whatever had been sent before would come before.
+    let pushed = raw.next().await.unwrap();
+    let bodies: Vec<_> = pushed.resources.iter().map(|r| r.resource.as_ref().unwrap().value.as_slice()).collect();
+    assert_eq!((bodies, pushed.nonce.as_str()), (vec![b"2".as_slice()], "1"), "not the first response of the stream");
+}
+
+fn in_sync(server: &Server) -> bool {
+    let types = server.nodes.get("w1").filter(|node| node.connected).map(|node| node.types).unwrap_or_default();
+    !types.is_empty() && types.iter().all(|t| t.state == "SYNCED")
+}
+
+#[tokio::test]
+async fn the_client_comes_back_by_itself_and_hands_out_only_what_is_new() {
     let server = Server::start().await;
     server.publish(&[(CHAT, &[(MODELS, "default/chat", "1")])]);
     let (client, mut received) = spawn(&server, "w1", "default/chat");
@@ -56,12 +84,7 @@ async fn a_client_that_comes_back_is_sent_nothing_that_it_has() {
     let address = server.stop().await;
     connection.wait_for(|state| matches!(state, ConnectionState::Disconnected { .. })).await.unwrap();
     let server = Server::start_at(address, hub).await;
-    connection.wait_for(|state| *state == ConnectionState::Connected).await.unwrap();
-    eventually("the node is in sync", || {
-        server.nodes.get("w1").is_some_and(|node| node.types.iter().all(|t| t.state == "SYNCED"))
-    })
-    .await;
-    assert!(received.try_recv().is_err(), "something was sent again");
+    eventually("the node is in sync", || in_sync(&server)).await;
     server.publish(&[(CHAT, &[(MODELS, "default/chat", "2")])]);
     assert_eq!(&*next(&mut received).await.changed[0].body, b"2");
     client.stop().await;

@@ -2,6 +2,7 @@
 //! It takes the good resources of a response that it refuses, or none of them.
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::content;
 use tidegate_xds::{DeltaRequest, Resource, Response, SotwRequest, Variant, types};
 
 pub enum Outgoing {
@@ -88,7 +89,6 @@ impl Proxy {
     /// `strict`: a cluster must not be taken away under a route, except one that was refused at times.
     pub fn receive(&mut self, response: &Response, strict: Option<&BTreeSet<String>>) -> Vec<Outgoing> {
         let url = response.type_url.to_string();
-        let content = |e: &tidegate_xds::Entry| String::from_utf8(e.body().to_vec()).unwrap();
         let came: Vec<_> = response.resources.iter().map(|e| (e.name().to_string(), content(e))).collect();
         let bad: Vec<_> =
             came.iter().filter(|(_, content)| content.starts_with("bad")).map(|(n, _)| n.clone()).collect();
