@@ -27,12 +27,6 @@ impl Quota {
         ok.then_some(Self { rate, window_ms, burst })
     }
 
-    /// The most that one process admits in any interval of `t_ms`.
-    pub fn bound(&self, t_ms: u64) -> u64 {
-        let refill = u128::from(self.rate) * u128::from(t_ms) / u128::from(self.window_ms);
-        self.burst.saturating_add(u64::try_from(refill).unwrap_or(u64::MAX))
-    }
-
     fn capacity(&self) -> u64 {
         self.burst * self.window_ms
     }

@@ -6,7 +6,7 @@ mod pattern;
 mod tests;
 
 pub use hash::{BUCKETS, bucket, seed, split_bucket};
-pub use pattern::{MAX_PROGRAM, MAX_SOURCE, Pattern, PatternError, WholeRegex};
+pub use pattern::{Pattern, PatternError, WholeRegex};
 
 /// What a condition can look at. Header names are lower-case; a repeated header is repeated here, in order.
 #[derive(Clone, Copy, Debug)]
@@ -19,13 +19,9 @@ pub struct RequestView<'a> {
 impl RequestView<'_> {
     /// The value that Envoy's matchers see: several values joined by `,` (Envoy: `HeaderUtility::getAllOfHeaderAsString`).
     pub fn header(&self, name: &str) -> Option<Vec<u8>> {
-        let values = self.values(name);
+        let values = self.headers.iter().filter(|(n, _)| n == name).map(|(_, value)| value.as_slice());
+        let values: Vec<&[u8]> = values.collect();
         (!values.is_empty()).then(|| values.join(&b','))
-    }
-
-    /// Every value of a header, in order: what Envoy's hash policy sees.
-    pub fn values(&self, name: &str) -> Vec<&[u8]> {
-        self.headers.iter().filter(|(n, _)| n == name).map(|(_, value)| value.as_slice()).collect()
     }
 }
 
@@ -95,12 +91,13 @@ pub enum Condition {
     },
 }
 
-/// Compiles a pattern that must match the whole value; the same bytes match as with RE2 in Envoy.
+/// Compiles a [`Pattern::re2`], which must match the whole value; the same bytes match as with RE2 in Envoy. Printed text is
+/// longer and deeper than what was written, so its bounds are wider: whatever [`Pattern::parse`] takes, this takes printed.
 ///
 /// # Errors
 /// The pattern is outside the subset of [`Pattern`], or too large.
-pub fn full_match(source: &str) -> Result<WholeRegex, PatternError> {
-    Pattern::parse(source)?.built()
+pub fn full_match(printed: &str) -> Result<WholeRegex, PatternError> {
+    Pattern::parse_printed(printed)?.built()
 }
 
 impl Condition {

@@ -6,14 +6,25 @@ mod size;
 mod subset;
 mod whole;
 
-use regex_syntax::hir::Hir;
 pub use whole::WholeRegex;
 
-/// Longest text of a pattern, in bytes.
-pub const MAX_SOURCE: usize = 1024;
+/// How large a pattern may be.
+#[derive(Clone, Copy, Debug)]
+struct Bounds {
+    /// Of the text.
+    bytes: usize,
+    /// Depth of the syntax tree.
+    nesting: u32,
+    /// Instructions of RE2's program.
+    program: usize,
+}
 
-/// Largest RE2 program that stock Envoy takes: its runtime key `re2.max_program_size.error_level` is 100 unless set.
-pub const MAX_PROGRAM: usize = 100;
+/// For what people write. The program is the largest that stock Envoy takes: its runtime key
+/// `re2.max_program_size.error_level` is 100 unless set.
+const WRITTEN: Bounds = Bounds { bytes: 1024, nesting: 32, program: 100 };
+
+/// For what [`print`] makes of [`WRITTEN`]: a blank is four bytes there (`\x20`), `\W` seventeen, and an alternation is a group.
+const PRINTED: Bounds = Bounds { bytes: 16 * 1024, nesting: 512, program: 400 };
 
 /// A pattern that must match a whole value.
 ///
@@ -36,9 +47,9 @@ pub enum PatternError {
     Syntax(String),
     #[error("{what} is not part of the pattern language (the ASCII subset that RE2 and the Rust regex crate share)")]
     Outside { what: String },
-    #[error("the pattern has {bytes} bytes; the limit is {MAX_SOURCE}")]
-    TooLong { bytes: usize },
-    #[error("the pattern needs about {program} RE2 instructions; Envoy's limit is {MAX_PROGRAM}")]
+    #[error("the pattern has {bytes} bytes; the limit is {limit}")]
+    TooLong { bytes: usize, limit: usize },
+    #[error("the pattern needs about {program} RE2 instructions; Envoy's limit is {}", WRITTEN.program)]
     TooLarge { program: usize },
 }
 
@@ -58,15 +69,24 @@ impl Pattern {
     /// # Errors
     /// Not a pattern of the subset, or too large.
     pub fn parse(source: &str) -> Result<Self, PatternError> {
-        if source.len() > MAX_SOURCE {
-            return Err(PatternError::TooLong { bytes: source.len() });
-        }
-        Self::from_hir(&subset::parse(source)?)
+        Self::within(source, WRITTEN)
     }
 
-    fn from_hir(hir: &Hir) -> Result<Self, PatternError> {
+    /// Parses what an earlier parse printed.
+    ///
+    /// # Errors
+    /// Not a pattern of the subset, or far too large to have been printed.
+    pub(super) fn parse_printed(printed: &str) -> Result<Self, PatternError> {
+        Self::within(printed, PRINTED)
+    }
+
+    fn within(source: &str, bounds: Bounds) -> Result<Self, PatternError> {
+        if source.len() > bounds.bytes {
+            return Err(PatternError::TooLong { bytes: source.len(), limit: bounds.bytes });
+        }
+        let hir = &subset::parse(source, bounds.nesting)?;
         let program = size::estimate(hir);
-        if program > MAX_PROGRAM {
+        if program > bounds.program {
             return Err(PatternError::TooLarge { program });
         }
         let re2 = print::print(hir, print::Dialect::Re2)?;

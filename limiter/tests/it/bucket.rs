@@ -2,6 +2,11 @@
 use proptest::prelude::*;
 use tidegate_limiter::bucket::{Bucket, Quota};
 
+/// The most that one bucket may admit in any interval of `t_ms`.
+fn bound(quota: &Quota, t_ms: u64) -> u64 {
+    quota.burst + quota.rate * t_ms / quota.window_ms
+}
+
 fn admitted_at(quota: &Quota, arrivals: &[u64]) -> Vec<u64> {
     let mut bucket = Bucket::full(quota, 0);
     let mut admitted = Vec::new();
@@ -26,7 +31,7 @@ proptest! {
         let admitted = admitted_at(&quota, &arrivals);
         for (i, start) in admitted.iter().enumerate() {
             for (j, end) in admitted.iter().enumerate().skip(i) {
-                prop_assert!((j - i + 1) as u64 <= quota.bound(end - start));
+                prop_assert!((j - i + 1) as u64 <= bound(&quota, end - start));
             }
         }
     }
@@ -83,7 +88,6 @@ fn the_largest_numbers_do_not_overflow() {
     bucket.take(&quota);
     bucket.refill(&quota, u64::MAX);
     assert!(bucket.is_full(&quota));
-    assert_eq!(quota.bound(u64::MAX), Quota::MAX_COUNT.saturating_add(u64::MAX));
 }
 
 #[test]

@@ -34,7 +34,8 @@ fn node(hir: &Hir, dialect: Dialect, out: &mut String) -> Result<(), PatternErro
         HirKind::Look(Look::End) => out.push('$'),
         HirKind::Look(_) => return Err(PatternError::Outside { what: "a word boundary".to_owned() }),
         HirKind::Repetition(repetition) => repeat(repetition, dialect, out)?,
-        HirKind::Capture(capture) => group(&capture.sub, dialect, out)?,
+        // Nobody asks for what a group caught, and all that needs a group writes one of its own.
+        HirKind::Capture(capture) => node(&capture.sub, dialect, out)?,
         HirKind::Concat(parts) => parts.iter().try_for_each(|p| node(p, dialect, out))?,
         HirKind::Alternation(branches) => {
             out.push_str("(?:");
@@ -58,20 +59,20 @@ fn group(hir: &Hir, dialect: Dialect, out: &mut String) -> Result<(), PatternErr
 }
 
 fn repeat(repetition: &Repetition, dialect: Dialect, out: &mut String) -> Result<(), PatternError> {
-    let single = match repetition.sub.kind() {
-        HirKind::Class(_) => true,
+    let mut sub = repetition.sub.as_ref();
+    while let HirKind::Capture(capture) = sub.kind() {
+        sub = &capture.sub;
+    }
+    let single = match sub.kind() {
+        // An alternation is printed as a group.
+        HirKind::Class(_) | HirKind::Alternation(_) => true,
         HirKind::Literal(literal) => literal.0.len() == 1,
-        HirKind::Empty
-        | HirKind::Look(_)
-        | HirKind::Repetition(_)
-        | HirKind::Capture(_)
-        | HirKind::Concat(_)
-        | HirKind::Alternation(_) => false,
+        HirKind::Empty | HirKind::Look(_) | HirKind::Repetition(_) | HirKind::Capture(_) | HirKind::Concat(_) => false,
     };
     if single {
-        node(&repetition.sub, dialect, out)?
+        node(sub, dialect, out)?
     } else {
-        group(&repetition.sub, dialect, out)?
+        group(sub, dialect, out)?
     }
     let written = match (repetition.min, repetition.max) {
         (0, None) => out.write_str("*"),

@@ -10,11 +10,12 @@ use super::PatternError;
 const MAX_REPEAT: u32 = 1000;
 
 /// The pattern as a high-level expression over bytes: every class is ASCII, plus all or none of the bytes above.
-pub(super) fn parse(source: &str) -> Result<Hir, PatternError> {
+/// `nesting` bounds the depth of the syntax tree.
+pub(super) fn parse(source: &str, nesting: u32) -> Result<Hir, PatternError> {
     if !source.is_ascii() {
         return Err(outside("a character beyond ASCII"));
     }
-    let mut parser = ast::parse::ParserBuilder::new().nest_limit(32).build();
+    let mut parser = ast::parse::ParserBuilder::new().nest_limit(nesting).build();
     let ast = parser.parse(source).map_err(|e| PatternError::Syntax(e.kind().to_string()))?;
     ast::visit(&ast, Guard { source })?;
     TranslatorBuilder::new()
