@@ -30,10 +30,17 @@ pub const TYPE_LIMIT_SET: &str = "type.googleapis.com/tidegate.worker.v1.LimitSe
 /// gRPC metadata and HTTP header that carries `Bearer <token>`.
 pub const AUTHORIZATION: &str = "authorization";
 
+/// `iss` of every API key.
+pub const API_KEY_ISSUER: &str = "tidegate";
+/// What every API key begins with, before the compact JWT.
+pub const API_KEY_PREFIX: &str = "tg_";
+
 /// Key in the ADS node metadata: "<namespace>/<pool>" of a worker.
 pub const NODE_POOL: &str = "tidegate.pool";
 /// Key in the ADS node metadata: "ip:port" of a worker.
 pub const NODE_ADDRESS: &str = "tidegate.address";
 
-/// Weights of a split always sum to this.
-pub const WEIGHT_TOTAL: u32 = 10_000;
+/// Most versions that a pool may ask its workers to keep.
+pub const MAX_DECLARED_VERSIONS: usize = 16;
+/// Most versions beside those that a worker keeps because a route still points at them: as many as a model may have.
+pub const MAX_RETAINED_VERSIONS: usize = 32;

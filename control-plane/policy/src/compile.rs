@@ -1,6 +1,7 @@
 //! Policies and fleet facts in, one [`Snapshot`] and the next status of every object out. Deterministic: the order of the
 //! input does not matter, and the same input gives the same output on every replica. Never fails: what cannot be compiled is
 //! left out and says so in its status. Reads no load figures and no clock.
+mod bound;
 mod fleet;
 mod limits;
 mod objects;
@@ -13,13 +14,12 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 
-pub use limits::{gateway_holds_concurrency, gateway_holds_requests};
+pub use limits::{gateway_counts, gateway_holds_concurrency, gateway_holds_requests};
 
 use crate::{
-    ports::{Everything, ObjectKey, Source, StoredObject},
+    ports::{Everything, ObjectKey},
     snapshot::{ApiKeyPublic, Snapshot},
     status::ObjectStatus,
-    validate::ValidObject,
 };
 
 /// What compile reads.
@@ -74,34 +74,6 @@ pub fn compile(input: &CompileInput<'_>) -> Compiled {
     }
     limits::breakers(&mut snapshot);
     Compiled { snapshot, statuses }
-}
-
-/// What [`compile`] would make if these objects were applied: for warnings and dry runs before a write.
-pub fn preview(input: &CompileInput<'_>, applied: &[ValidObject]) -> Compiled {
-    let mut everything = input.everything.clone();
-    for object in applied {
-        let write = object.to_write();
-        match everything.objects.iter_mut().find(|o| o.key == write.key) {
-            Some(stored) if stored.spec == write.spec => {}
-            Some(stored) => {
-                stored.generation += 1;
-                stored.spec = write.spec;
-            }
-            None => everything.objects.push(StoredObject {
-                key: write.key,
-                uid: uuid::Uuid::nil(),
-                generation: 1,
-                revision: everything.revision + 1,
-                created_at: input.now,
-                source: Source::Rest,
-                labels: write.labels,
-                annotations: write.annotations,
-                spec: write.spec,
-                status: serde_json::Value::Null,
-            }),
-        }
-    }
-    compile(&CompileInput { everything: &everything, now: input.now })
 }
 
 /// Gateways that may connect: those with a node token.

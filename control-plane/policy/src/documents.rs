@@ -11,11 +11,11 @@ use serde_json::Value;
 
 use crate::{
     ports::ObjectKey,
-    reject::{Code, Rejection, Rejections},
+    reject::{Code, Found, Rejection, Rejections},
 };
 
-pub(crate) use envelope::{is_label_key, is_label_part};
-pub use envelope::{name_problem, namespace_problem};
+pub(crate) use envelope::is_label_part;
+pub use envelope::name_problem;
 
 /// Largest body, in bytes.
 pub const MAX_BYTES: usize = 1 << 20;
@@ -41,25 +41,11 @@ pub struct Document {
 #[derive(Debug)]
 pub(crate) struct Draft {
     pub document: Option<Document>,
-    pub rejections: Vec<Rejection>,
+    pub found: Found,
     pub stand_ins: Vec<String>,
 }
 
-/// Reads a body.
-///
-/// # Errors
-/// Every mistake of form in every document.
-pub fn parse(bytes: &[u8]) -> Result<Vec<Document>, Rejections> {
-    let drafts = drafts(bytes)?;
-    let rejections: Vec<_> = drafts.iter().flat_map(|d| d.rejections.iter().cloned()).collect();
-    if rejections.is_empty() {
-        Ok(drafts.into_iter().filter_map(|d| d.document).collect())
-    } else {
-        Err(Rejections(rejections))
-    }
-}
-
-/// As [`parse`], but keeps documents with mistakes. An error means that nothing could be read at all.
+/// Reads a body and keeps documents with mistakes. An error means that nothing could be read at all.
 pub(crate) fn drafts(bytes: &[u8]) -> Result<Vec<Draft>, Rejections> {
     let values = read::values(bytes).map_err(|r| Rejections(vec![r]))?;
     let mut drafts: Vec<_> = values.iter().enumerate().map(|(index, value)| envelope::open(index, value)).collect();
@@ -76,7 +62,7 @@ fn refuse_repeats(drafts: &mut [Draft]) {
             continue;
         }
         if let Some(first) = seen.get(&document.key) {
-            draft.rejections.push(Rejection {
+            draft.found.listed.push(Rejection {
                 path: "$.metadata.name".to_owned(),
                 message: format!("{} stands in document {first} already", document.key),
                 code: Code::Duplicate,

@@ -1,24 +1,22 @@
 //! Why a request gets what it gets: the same table, conditions and hashes as stock Envoy, answered from a snapshot.
 mod answer;
+mod headers;
+mod limits;
 mod words;
 
 pub use answer::{
     ArmShare, ConditionVerdict, Decider, DeciderKind, ExplainHeader, ExplainRequest, Explanation, LimitVerdict,
     Outcome, RuleVerdict,
 };
-use tidegate_limiter::matching::RequestView;
-pub use tidegate_limiter::matching::split_bucket;
+use tidegate_limiter::matching::{BUCKETS, RequestView, split_bucket};
 pub use words::describe;
 
-use crate::{
-    names::RESERVED_PREFIX,
-    snapshot::{Arm, Interval, Limit, Rule, Snapshot, Split, Target},
-};
+use crate::snapshot::{Arm, Interval, Rule, Snapshot, Split, Target};
 
 /// Answers from a snapshot which arm a request gets, and why.
 pub fn explain(snapshot: &Snapshot, request: &ExplainRequest) -> Explanation {
     let mut notes = Vec::new();
-    let headers = headers(request, &mut notes);
+    let headers = headers::seen(request, &mut notes);
     let Some(target) = snapshot.targets.iter().find(|t| t.model_id == request.model) else {
         notes.push(words::unknown_model(&request.model, snapshot));
         return Explanation {
@@ -39,26 +37,8 @@ pub fn explain(snapshot: &Snapshot, request: &ExplainRequest) -> Explanation {
         ..Explanation::default()
     };
     decide(snapshot, target, &view, &mut answer);
-    let limits = target.limits.iter().filter_map(|id| snapshot.limits.get(id));
-    answer.limits = limits.filter_map(|l| limit(l, &view)).collect();
+    answer.limits = limits::verdicts(snapshot, target, &answer, &view);
     answer
-}
-
-/// Headers as the matchers see them: lower-case names, without what the gateway removes.
-fn headers(request: &ExplainRequest, notes: &mut Vec<String>) -> Vec<(String, Vec<u8>)> {
-    let mut seen = Vec::new();
-    for header in &request.headers {
-        let name = header.name.to_ascii_lowercase();
-        if name.starts_with(RESERVED_PREFIX) {
-            notes.push(format!("{name} is removed at the gateway"));
-            continue;
-        }
-        match header.bytes() {
-            Ok(value) => seen.push((name, value)),
-            Err(problem) => notes.push(format!("{name} is left out: {problem}")),
-        }
-    }
-    seen
 }
 
 fn decide(snapshot: &Snapshot, target: &Target, view: &RequestView<'_>, answer: &mut Explanation) {
@@ -87,15 +67,16 @@ fn decide(snapshot: &Snapshot, target: &Target, view: &RequestView<'_>, answer: 
     answer.key_header = Some(split.key_header.clone());
     answer.shares = shares(snapshot, split);
     // The gateway joins a repeated header before it hashes.
-    match view.header(&split.key_header).and_then(|key| split_bucket(&split.salt, &[&key])) {
-        Some(bucket) => {
+    match view.header(&split.key_header) {
+        Some(key) => {
+            let bucket = split_bucket(&split.salt, &key);
             answer.bucket = Some(bucket);
             if let Some(interval) = interval_at(&split.intervals, bucket) {
                 set_arm(answer, snapshot, &interval.arm, &interval.arm_label);
             }
         }
         // One arm with all the weight leaves nothing to chance.
-        None => match split.intervals.iter().find(|i| i.weight == tidegate_limiter::matching::BUCKETS) {
+        None => match split.intervals.iter().find(|i| i.weight == BUCKETS) {
             Some(only) => set_arm(answer, snapshot, &only.arm, &only.arm_label),
             None => answer.random = true,
         },
@@ -132,7 +113,7 @@ fn shares(snapshot: &Snapshot, split: &Split) -> Vec<ArmShare> {
         cluster: interval.arm.clone(),
         version: snapshot.arms.get(&interval.arm).map(|a| a.version.clone()).unwrap_or_default(),
         weight: interval.weight,
-        probability: f64::from(interval.weight) / f64::from(tidegate_limiter::matching::BUCKETS),
+        probability: f64::from(interval.weight) / f64::from(BUCKETS),
     };
     split.intervals.iter().map(share).collect()
 }
@@ -145,16 +126,4 @@ fn rule_verdict(rule: &Rule, view: &RequestView<'_>) -> RuleVerdict {
         matched: conditions.iter().all(|c| c.holds),
         conditions,
     }
-}
-
-fn limit(limit: &Limit, view: &RequestView<'_>) -> Option<LimitVerdict> {
-    let counters = limit.counters.iter().map(|c| words::counter(c, view)).collect();
-    limit.conditions.iter().all(|c| c.holds(view)).then(|| LimitVerdict {
-        id: limit.id.clone(),
-        generation: limit.owner_generation,
-        requests: limit.requests.map(words::rate),
-        concurrency: limit.concurrency,
-        counters,
-        shadow: limit.shadow,
-    })
 }

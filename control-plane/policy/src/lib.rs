@@ -1,6 +1,6 @@
 //! Kinds, validation, the rule engine, compile and explain. Pure: no I/O, no clock, no environment.
 //!
-//! A document goes [`documents::parse`] → [`validate::ValidObject`] → (the store) → [`compile::compile`] →
+//! A document goes [`validate::parse`] → [`validate::ValidObject`] → (the store) → [`compile::compile`] →
 //! [`snapshot::Snapshot`]; [`explain::explain`] answers from a snapshot what a request gets.
 pub mod compile;
 pub mod diff;

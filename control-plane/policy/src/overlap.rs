@@ -1,5 +1,7 @@
 //! What is allowed but probably not meant: rules that can never decide, equal conditions that lead to different arms,
 //! weights that act on nobody. A report before apply; never a reason to refuse. Says only what is certain.
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use tidegate_limiter::matching::{BUCKETS, Condition, ValueTest};
 
@@ -14,6 +16,8 @@ pub enum OverlapKind {
     Contradiction,
     /// A rule takes every request that the weights could decide by key.
     WeightsShadowed,
+    /// Nobody looked: the table has more rules than are compared.
+    NotCompared,
 }
 
 /// One finding.
@@ -25,19 +29,24 @@ pub struct Overlap {
     pub owner: ObjectRef,
     /// Id of the rule or split that does not act.
     pub id: String,
-    /// Id of the rule that acts instead.
+    /// Id of the rule that acts instead; of the last that was compared when the others were not.
     pub by: String,
     pub message: String,
 }
 
-/// Everything that is certain about one table.
+/// Most rules of one table that are compared with each other: the work grows with the square.
+pub const MAX_COMPARED: usize = 512;
+
+/// Everything that is certain about one table, as far as its first [`MAX_COMPARED`] rules tell.
 pub fn find(rules: &[Rule], split: &Split) -> Vec<Overlap> {
     let mut found = Vec::new();
-    for (i, later) in rules.iter().enumerate() {
-        if let Some(earlier) = rules[..i].iter().find(|earlier| implies(&later.conditions, &earlier.conditions)) {
+    let (compared, rest) = rules.split_at(rules.len().min(MAX_COMPARED));
+    for (i, later) in compared.iter().enumerate() {
+        if let Some(earlier) = compared[..i].iter().find(|earlier| implies(&later.conditions, &earlier.conditions)) {
             found.push(unreachable(earlier, later));
         }
     }
+    found.extend(not_compared(compared, rest));
     if let Some(rule) = rules.iter().find(|rule| takes_every_key(rule, split)) {
         let message = format!(
             "the weights act only on requests without the header {}: {} takes all the others",
@@ -52,6 +61,27 @@ pub fn find(rules: &[Rule], split: &Split) -> Vec<Overlap> {
         });
     }
     found
+}
+
+/// One for each policy with a rule that was not compared.
+fn not_compared(compared: &[Rule], rest: &[Rule]) -> Vec<Overlap> {
+    let by = compared.last().map(|r| r.id.clone()).unwrap_or_default();
+    let mut firsts: BTreeMap<&ObjectRef, &Rule> = BTreeMap::new();
+    for rule in rest {
+        firsts.entry(&rule.owner).or_insert(rule);
+    }
+    let about = |(owner, first): (&ObjectRef, &Rule)| Overlap {
+        kind: OverlapKind::NotCompared,
+        owner: owner.clone(),
+        id: first.id.clone(),
+        by: by.clone(),
+        message: format!(
+            "{} and what comes after it are in force but not looked at for overlaps: the model has {} rules, the first {MAX_COMPARED} are compared",
+            first.id,
+            compared.len() + rest.len()
+        ),
+    };
+    firsts.into_iter().map(about).collect()
 }
 
 fn unreachable(earlier: &Rule, later: &Rule) -> Overlap {
@@ -109,10 +139,13 @@ fn implies_one(premise: &Condition, conclusion: &Condition) -> bool {
 fn test_implies(premise: &ValueTest, conclusion: &ValueTest) -> bool {
     match (premise, conclusion) {
         (_, ValueTest::Present) => true,
-        (ValueTest::Exact(value), test) => test.holds(value.as_bytes()),
+        (ValueTest::Exact(value), ValueTest::Exact(other)) => value == other,
+        (ValueTest::Exact(value), ValueTest::Prefix(prefix)) => value.starts_with(prefix),
         (ValueTest::Prefix(longer), ValueTest::Prefix(shorter)) => longer.starts_with(shorter),
         (ValueTest::Regex { source: a, .. }, ValueTest::Regex { source: b, .. }) => a == b,
-        (ValueTest::Prefix(_), ValueTest::Exact(_) | ValueTest::Regex { .. })
+        // To ask a pattern would build it, for every pair of rules at every compile.
+        (ValueTest::Exact(_), ValueTest::Regex { .. })
+        | (ValueTest::Prefix(_), ValueTest::Exact(_) | ValueTest::Regex { .. })
         | (ValueTest::Regex { .. }, ValueTest::Exact(_) | ValueTest::Prefix(_))
         | (ValueTest::Present, ValueTest::Exact(_) | ValueTest::Prefix(_) | ValueTest::Regex { .. }) => false,
     }

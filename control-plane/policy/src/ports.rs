@@ -53,9 +53,13 @@ pub struct Write {
     pub labels: Value,
     pub annotations: Value,
     pub spec: Value,
-    /// `Some(n)`: only if the stored revision is n. `Some(0)`: only if there is none.
+    /// `Some(n)`: only if the stored revision is n. `Some(0)`: only if there is none. `Some(ANY_REVISION)`: only if there is
+    /// one, whichever.
     pub expected_revision: Option<i64>,
 }
+
+/// See [`Write::expected_revision`]. No object is ever at it.
+pub const ANY_REVISION: i64 = -1;
 
 /// Who writes.
 #[derive(Clone, Debug)]
@@ -158,6 +162,15 @@ pub trait ObjectStore: Send + Sync {
         key: Option<&ObjectKey>,
         author: &Author,
         dry_run: bool,
+    ) -> Result<Vec<(StoredObject, Outcome)>, StoreError>;
+    /// As `rollback`, but only while the newest revision of the store is `on`; else [`StoreError::Conflict`]. So what was
+    /// checked of a dry run that began at `on` is what is done.
+    async fn rollback_on(
+        &self,
+        on: i64,
+        revision: i64,
+        key: Option<&ObjectKey>,
+        author: &Author,
     ) -> Result<Vec<(StoredObject, Outcome)>, StoreError>;
     /// Moves ownership of an object to the author's door.
     async fn adopt(&self, key: &ObjectKey, author: &Author) -> Result<StoredObject, StoreError>;

@@ -153,7 +153,7 @@ impl fmt::Display for Rejections {
 /// More mistakes than this in one body are counted but not listed.
 pub const MAX_LISTED: usize = 200;
 
-/// Collects the mistakes of one document. Knows where it is; never stops at the first.
+/// Collects the mistakes of one stage of one document. Knows where it is; never stops at the first.
 #[derive(Debug, Default)]
 pub(crate) struct Sink {
     path: Vec<String>,
@@ -201,14 +201,41 @@ impl Sink {
     }
 
     /// What was found, with the document's number.
-    pub fn into_rejections(self, document: Option<usize>) -> Vec<Rejection> {
-        let mut found = self.found;
+    pub fn into_found(self, document: Option<usize>) -> Found {
+        let mut listed = self.found;
+        listed.iter_mut().for_each(|r| r.document = document);
+        Found { listed, more: self.more }
+    }
+}
+
+/// Mistakes of one stage, of a document, or of a whole body.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    pub listed: Vec<Rejection>,
+    /// How many more there are.
+    pub more: usize,
+}
+
+impl Found {
+    pub fn is_empty(&self) -> bool {
+        self.listed.is_empty() && self.more == 0
+    }
+
+    /// Adds what another stage or document has, up to the bound of a body.
+    pub fn add(&mut self, mut other: Self) {
+        let room = MAX_LISTED.saturating_sub(self.listed.len()).min(other.listed.len());
+        self.more += other.more + other.listed.len() - room;
+        self.listed.extend(other.listed.drain(..room));
+    }
+
+    /// At most [`MAX_LISTED`] mistakes, and one entry that counts the others.
+    pub fn into_rejections(self) -> Rejections {
+        let mut listed = self.listed;
         if self.more > 0 {
             let message = format!("and {} more mistakes", self.more);
-            found.push(Rejection { path: "$".to_owned(), message, code: Code::TooMany, document: None });
+            listed.push(Rejection { path: "$".to_owned(), message, code: Code::TooMany, document: None });
         }
-        found.iter_mut().for_each(|r| r.document = document);
-        found
+        Rejections(listed)
     }
 }
 

@@ -2,6 +2,7 @@
 //! Nothing here knows Envoy, Postgres or a socket.
 use std::{collections::BTreeMap, net::SocketAddr};
 
+pub use tidegate_limiter::admission::Counter;
 use tidegate_limiter::matching::Condition;
 
 use crate::kinds::{ModelVersion, Task, WorkerPoolSpec};
@@ -28,7 +29,7 @@ pub struct Snapshot {
     pub targets: Vec<Target>,
     /// One arm per routed version of a model, by cluster name; also the arms that are kept for others to drain.
     pub arms: BTreeMap<String, Arm>,
-    /// One plan per WorkerPool.
+    /// One plan per WorkerPool, also while its model does not exist.
     pub pools: BTreeMap<ObjectRef, PoolPlan>,
     /// Every accepted limit, by id `<namespace>/<policy>/<limit>`.
     pub limits: BTreeMap<String, Limit>,
@@ -111,7 +112,8 @@ pub struct PoolPlan {
     pub model: ObjectRef,
     pub model_id: String,
     pub spec: WorkerPoolSpec,
-    /// The first is the default.
+    /// What the pool asks for, in its order, then what is retained. Empty when the model has none of what the pool asks for: then
+    /// the workers keep what they have. A worker that is asked without the gateway, which always names a version, takes the first.
     pub versions: Vec<PlannedVersion>,
     /// Ids of the limits that apply at these workers.
     pub limits: Vec<String>,
@@ -145,14 +147,6 @@ pub struct RequestRate {
     pub rate: u64,
     pub window_ms: u64,
     pub burst: u64,
-}
-
-/// What gets a balance of its own.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Counter {
-    Tenant,
-    /// Lower-case header name.
-    Header(String),
 }
 
 /// The public half of an API key: enough to check one, not to make one.

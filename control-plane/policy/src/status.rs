@@ -23,7 +23,7 @@ pub struct ObjectStatus {
     /// Which version each arm uses now: `stable`, `candidate`. On a Model: the version that is routed when no rule says else.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub arms: BTreeMap<String, String>,
-    /// RateLimitPolicy: what each limit admits at most, per process and in the fleet, and where it is enforced.
+    /// RateLimitPolicy: what each limit admits at most, per process and in the fleet; the form is in docs/reference/kinds.md.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub bounds: Vec<String>,
     /// WorkerPool: what its workers report.

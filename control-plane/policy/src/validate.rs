@@ -14,12 +14,13 @@ use serde_json::Value;
 
 pub use bounds::{tenant_problem, version_problem};
 pub(crate) use matches::{salt_seed, tag_header, value_test};
+pub use worker_pool::{MAX_DECLARED, MAX_RETAINED};
 
 use crate::{
     documents::{self, Document},
     kinds::{Kind, ModelSpec, RateLimitPolicySpec, ReleasePolicySpec, WorkerPoolSpec},
     ports::{ObjectKey, Write},
-    reject::{Code, Rejection, Rejections, Sink},
+    reject::{Code, Found, Rejections, Sink},
 };
 
 /// The spec of any kind.
@@ -128,21 +129,21 @@ impl ValidObject {
 /// Reads and checks a body of one or more documents, YAML or JSON.
 ///
 /// # Errors
-/// Every mistake of form and meaning in every document.
+/// Every mistake of form and meaning in every document; beyond [`crate::reject::MAX_LISTED`] they are only counted.
 pub fn parse(bytes: &[u8]) -> Result<Vec<ValidObject>, Rejections> {
-    let mut rejections = Vec::new();
+    let mut found = Found::default();
     let mut objects = Vec::new();
     for draft in documents::drafts(bytes)? {
-        let sound = draft.rejections.is_empty();
-        rejections.extend(draft.rejections);
+        let sound = draft.found.is_empty();
+        found.add(draft.found);
         let Some(document) = draft.document else { continue };
         match meaning(document.key.kind, &document.spec, &draft.stand_ins, Some(document.index)) {
             Ok(spec) if sound => objects.push(ValidObject::new(document, spec)),
             Ok(_) => {}
-            Err(more) => rejections.extend(more),
+            Err(more) => found.add(more),
         }
     }
-    if rejections.is_empty() { Ok(objects) } else { Err(Rejections(rejections)) }
+    if found.is_empty() { Ok(objects) } else { Err(found.into_rejections()) }
 }
 
 impl ValidObject {
@@ -157,22 +158,22 @@ impl ValidObject {
 /// # Errors
 /// Every mistake, with paths from `$.spec`.
 pub fn parse_stored(kind: Kind, value: &Value) -> Result<Spec, Rejections> {
-    meaning(kind, value, &[], None).map_err(Rejections)
+    meaning(kind, value, &[], None).map_err(Found::into_rejections)
 }
 
-fn meaning(kind: Kind, value: &Value, stand_ins: &[String], document: Option<usize>) -> Result<Spec, Vec<Rejection>> {
+fn meaning(kind: Kind, value: &Value, stand_ins: &[String], document: Option<usize>) -> Result<Spec, Found> {
     let mut sink = Sink::default();
     let spec = match Spec::read(kind, value) {
         Ok(spec) => spec,
-        Err(_) if !stand_ins.is_empty() => return Err(Vec::new()), // the form is already refused,
+        Err(_) if !stand_ins.is_empty() => return Err(Found::default()), // the form is already refused
         Err(error) => {
             sink.at("spec", |s| s.reject(Code::Stored, format!("the {kind} cannot be read: {error}")));
-            return Err(sink.into_rejections(document));
+            return Err(sink.into_found(document));
         }
     };
     sink.at("spec", |s| spec.check(s));
-    let mut found = sink.into_rejections(document);
-    found.retain(|r| !stand_ins.iter().any(|path| touches(&r.path, path)));
+    let mut found = sink.into_found(document);
+    found.listed.retain(|r| !stand_ins.iter().any(|path| touches(&r.path, path)));
     if found.is_empty() { Ok(spec) } else { Err(found) }
 }
 

@@ -152,3 +152,32 @@ pub(crate) const NOT_CONFIGURED: ClientError = ClientError {
     param: None,
     message: "The gateway has not been told its configuration yet.",
 };
+pub(crate) const FORBIDDEN: ClientError = ClientError {
+    status: 403,
+    code: "forbidden",
+    kind: INVALID,
+    param: None,
+    message: "The gateway does not do this: it switches no protocol and opens no tunnel.",
+};
+pub(crate) const HTTP_VERSION: ClientError = ClientError {
+    status: 426,
+    code: "http_version_not_supported",
+    kind: INVALID,
+    param: None,
+    message: "The gateway speaks HTTP/1.1 and HTTP/2.",
+};
+pub(crate) const NOT_IMPLEMENTED: ClientError = ClientError {
+    status: 501,
+    code: "not_implemented",
+    kind: INVALID,
+    param: None,
+    message: "The request asks for a part of HTTP that the gateway does not do, such as a transfer coding other than chunked.",
+};
+/// For the statuses that have no text of their own; each keeps its status.
+pub(crate) const OTHER: ClientError = ClientError {
+    status: 500,
+    code: "gateway_error",
+    kind: SERVER,
+    param: None,
+    message: "The gateway could not answer this request.",
+};

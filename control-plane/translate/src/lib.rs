@@ -20,7 +20,6 @@ pub mod types;
 mod worker;
 
 pub use bootstrap::{BootstrapParams, bootstrap};
-pub use limits::{GatewayCover, gateway_cover, gateway_enforces};
 pub use settings::{GatewaySettings, Otlp};
 use tidegate_policy::snapshot::{PoolPlan, Snapshot};
 use tidegate_xds::resources::ResourceSet;
@@ -37,7 +36,8 @@ pub fn gateway(snapshot: &Snapshot, settings: &GatewaySettings) -> ResourceSet {
     set
 }
 
-/// Everything that the workers of one pool (node group `worker/<ns>/<pool>`) are served: one ModelSet and one LimitSet.
+/// Everything that the workers of one pool (node group `worker/<ns>/<pool>`) are served: one LimitSet, and one ModelSet if the model has anything
+/// that the pool asks for; workers keep what they have when there is none.
 pub fn pool(snapshot: &Snapshot, plan: &PoolPlan) -> ResourceSet {
     let mut set = ResourceSet::default();
     worker::add(&mut set, snapshot, plan);

@@ -36,11 +36,15 @@ pub(crate) fn config() -> LocalReplyConfig {
             by_flag(&["NR"], &errors::NO_SUCH_PATH, Vec::new()),
             by_status(400, &errors::BAD_REQUEST),
             by_status(401, &errors::BAD_KEY),
+            by_status(403, &errors::FORBIDDEN),
             by_status(413, &errors::TOO_LARGE),
             by_status(429, &errors::LIMITED),
             by_status(431, &errors::HEADERS_TOO_LARGE),
             by_status(408, &errors::CLIENT_TIMED_OUT),
+            by_status(426, &errors::HTTP_VERSION),
             by_status(500, &errors::NOT_CONFIGURED),
+            by_status(501, &errors::NOT_IMPLEMENTED),
+            the_rest(),
         ],
         body_format: Some(json("%LOCAL_REPLY_BODY%".to_owned())),
     }
@@ -65,7 +69,7 @@ fn by_flag(flags: &[&str], error: &ClientError, headers: Vec<HeaderValueOption>)
 }
 
 fn by_status(status: u32, error: &ClientError) -> ResponseMapper {
-    mapper(status_filter(status), error, Vec::new())
+    mapper(status_filter(Op::Eq, status), error, Vec::new())
 }
 
 /// Answers that a route spells out are right as they are.
@@ -75,6 +79,12 @@ fn untouched() -> ResponseMapper {
     let config = Some(ExtensionConfigType::TypedConfig(pack(&expression)));
     let cel = ExtensionFilter { name: "envoy.access_loggers.extension_filters.cel".to_owned(), config_type: config };
     ResponseMapper { filter: Some(filter(FilterSpecifier::ExtensionFilter(cel))), ..Default::default() }
+}
+
+/// Whatever else Envoy refuses keeps its status.
+fn the_rest() -> ResponseMapper {
+    let body = Some(inline(errors::OTHER.body()));
+    ResponseMapper { filter: Some(status_filter(Op::Ge, 400)), body, ..Default::default() }
 }
 
 fn mapper(filter: AccessLogFilter, error: &ClientError, headers_to_add: Vec<HeaderValueOption>) -> ResponseMapper {
@@ -96,8 +106,8 @@ fn flag_filter(flags: &[&str]) -> AccessLogFilter {
     filter(FilterSpecifier::ResponseFlagFilter(ResponseFlagFilter { flags }))
 }
 
-fn status_filter(status: u32) -> AccessLogFilter {
+fn status_filter(op: Op, status: u32) -> AccessLogFilter {
     let value = RuntimeUInt32 { default_value: status, runtime_key: "tidegate.unused".to_owned() };
-    let comparison = ComparisonFilter { op: Op::Eq.into(), value: Some(value) };
+    let comparison = ComparisonFilter { op: op.into(), value: Some(value) };
     filter(FilterSpecifier::StatusCodeFilter(StatusCodeFilter { comparison: Some(comparison) }))
 }

@@ -24,8 +24,8 @@ use envoy_types::pb::{
     },
 };
 use prost::{Message, Name};
-use tidegate_limiter::matching::{Condition, ValueTest};
-use tidegate_proto::contract::{HEADER_TENANT, WEIGHT_TOTAL};
+use tidegate_limiter::matching::{BUCKETS, Condition, ValueTest};
+use tidegate_proto::contract::HEADER_TENANT;
 
 use crate::{any::pack, filters::model, table::ANY_BYTES};
 
@@ -83,7 +83,6 @@ fn condition(condition: &Condition) -> Predicate {
 fn pattern(test: &ValueTest) -> MatchPattern {
     match test {
         ValueTest::Exact(value) => MatchPattern::Exact(value.clone()),
-        ValueTest::Prefix(value) if value.is_empty() => regex(ANY_BYTES),
         ValueTest::Prefix(value) => MatchPattern::Prefix(value.clone()),
         ValueTest::Regex { source, .. } => regex(source),
         ValueTest::Present => regex(ANY_BYTES),
@@ -103,12 +102,12 @@ fn header(name: &str, pattern: MatchPattern) -> Predicate {
 /// xxh64(value, seed) mod 10,000 in `[from, to)`; Envoy's matcher tests "at least threshold".
 fn bucket(name: &str, seed: u64, (from, to): (u32, u32)) -> Predicate {
     let at_least = |threshold: u32| {
-        let hash = ConsistentHashing { threshold, modulo: WEIGHT_TOTAL, seed };
+        let hash = ConsistentHashing { threshold, modulo: BUCKETS, seed };
         let matcher = extension("envoy.matching.matchers.consistent_hashing", &hash);
         single(header_input(name), single_predicate::Matcher::CustomMatch(matcher))
     };
     let mut all = vec![at_least(from)];
-    if to < WEIGHT_TOTAL {
+    if to < BUCKETS {
         all.push(of(MatchType::NotMatcher(Box::new(at_least(to)))));
     }
     all_of(all)

@@ -158,7 +158,7 @@ fn rest(model_routes: Vec<Route>) -> Vec<Route> {
     let mut unknown = refuse("model-not-found", method(path(INFERENCE), "POST"), &errors::MODEL_NOT_FOUND);
     unknown.r#match.get_or_insert_default().headers.push(model::matcher(None));
     let mut routes = model_routes;
-    routes.push(refuse("model-not-found", method(path(r"/v1/models/\C+"), "GET"), &errors::MODEL_NOT_FOUND));
+    routes.push(refuse("model-not-found", method(path(r"/v1/models/\C*"), "GET"), &errors::MODEL_NOT_FOUND));
     routes.push(unknown);
     routes.push(refuse("model-required", method(path(INFERENCE), "POST"), &errors::NO_MODEL));
     routes.extend(fallbacks());

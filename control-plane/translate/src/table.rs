@@ -105,8 +105,6 @@ fn header_matcher(condition: &Condition) -> Option<HeaderMatcher> {
 pub(crate) fn string_matcher(test: &ValueTest) -> StringMatcher {
     let pattern = match test {
         ValueTest::Exact(value) => MatchPattern::Exact(value.clone()),
-        // Envoy refuses an empty prefix; every value has it.
-        ValueTest::Prefix(value) if value.is_empty() => MatchPattern::SafeRegex(regex(ANY_BYTES)),
         ValueTest::Prefix(value) => MatchPattern::Prefix(value.clone()),
         ValueTest::Regex { source, .. } => MatchPattern::SafeRegex(regex(source)),
         ValueTest::Present => MatchPattern::SafeRegex(regex(ANY_BYTES)),

@@ -16,7 +16,9 @@ use crate::table::path_of;
 
 pub(crate) fn add(set: &mut ResourceSet, snapshot: &Snapshot, plan: &PoolPlan) {
     let name = path_of(&plan.pool);
-    set.insert(TYPE_MODEL_SET, name.clone(), model_set(&name, plan).encode_to_vec());
+    if !plan.versions.is_empty() {
+        set.insert(TYPE_MODEL_SET, name.clone(), model_set(&name, plan).encode_to_vec());
+    }
     let limits = plan.limits.iter().filter_map(|id| snapshot.limits.get(id)).map(limit).collect();
     set.insert(TYPE_LIMIT_SET, name.clone(), wire::LimitSet { name, limits }.encode_to_vec());
 }

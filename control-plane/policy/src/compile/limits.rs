@@ -2,7 +2,7 @@
 //! its pools; a limit on one pool holds at its workers, and at the gateway only when the model has no other pool.
 use std::collections::{BTreeMap, BTreeSet};
 
-use tidegate_limiter::matching::Condition;
+use tidegate_limiter::{admission::MAX_LIMITS, matching::Condition};
 
 use super::{
     objects::{Objects, Read, model_of},
@@ -11,7 +11,7 @@ use super::{
 use crate::{
     kinds::{CounterSpec, LimitSpec, Mode, Rate, RateLimitPolicySpec, TargetKind, TargetRef},
     names,
-    snapshot::{Counter, Limit, ObjectRef, RequestRate, Snapshot},
+    snapshot::{Counter, Limit, ObjectRef, RequestRate, Snapshot, Target},
     units::duration_ms,
 };
 
@@ -25,6 +25,8 @@ pub(super) struct Limits {
     pub by_pool: BTreeMap<ObjectRef, Vec<String>>,
     /// Where each policy applies, by its name.
     pub reach: BTreeMap<ObjectRef, Reach>,
+    /// Policies that are not in force, each with a pool that has no room for its limits.
+    pub left_out: BTreeMap<ObjectRef, ObjectRef>,
 }
 
 /// Where a policy applies.
@@ -38,9 +40,17 @@ pub(super) struct Reach {
     pub missing: Vec<TargetRef>,
 }
 
-/// Whether the gateway can enforce a limit's request rate: its rate limiter has no bucket conditions.
+/// Whether a gateway can enforce a limit's request rate: its rate limiter has no bucket conditions. Every number that
+/// validation lets through is one that Envoy takes.
 pub fn gateway_holds_requests(limit: &Limit) -> bool {
     limit.requests.is_some() && !limit.conditions.iter().any(|c| matches!(c, Condition::Bucket { .. }))
+}
+
+/// Whether every gateway counts a request for this model under the limit's request rate. A limit on a pool counts there only
+/// when every pool of the model has it: the gateway does not know which pool will answer.
+pub fn gateway_counts(snapshot: &Snapshot, target: &Target, limit: &Limit) -> bool {
+    let mut pools = snapshot.pools.values().filter(|p| p.model == target.model);
+    gateway_holds_requests(limit) && target.limits.contains(&limit.id) && pools.all(|p| p.limits.contains(&limit.id))
 }
 
 /// Whether the gateway can enforce a limit's concurrency: its circuit breakers look at no request and refuse for real.
@@ -52,8 +62,14 @@ pub(super) fn compile(objects: &Objects<'_>) -> Limits {
     let mut all = Limits::default();
     for policy in &objects.limits {
         let reach = reach(policy, objects);
-        for spec in &policy.spec.limits {
-            let Some(limit) = limit(policy, spec) else { continue };
+        let limits: Vec<Limit> = policy.spec.limits.iter().filter_map(|spec| limit(policy, spec)).collect();
+        let room = |pool: &&ObjectRef| all.by_pool.get(*pool).map_or(0, Vec::len) + limits.len() <= MAX_LIMITS;
+        if let Some(full) = reach.pools.iter().find(|pool| !room(pool)) {
+            all.left_out.insert(policy.name().clone(), full.clone());
+            all.reach.insert(policy.name().clone(), reach);
+            continue;
+        }
+        for limit in limits {
             for model in &reach.models {
                 all.by_model.entry(model.clone()).or_default().push(limit.id.clone());
             }
@@ -72,9 +88,14 @@ fn reach(policy: &Read<'_, RateLimitPolicySpec>, objects: &Objects<'_>) -> Reach
     for target in &policy.spec.target_refs {
         let name = ObjectRef { namespace: policy.name().namespace.clone(), name: target.name.clone() };
         match target.kind {
-            TargetKind::Model if objects.models.contains_key(&name) => {
+            TargetKind::Model => {
+                // Also without the model: its pools' workers may still have the weights.
                 reach.pools.extend(objects.pools_of(&name).iter().cloned());
-                reach.models.insert(name);
+                if objects.models.contains_key(&name) {
+                    reach.models.insert(name);
+                } else {
+                    reach.missing.push(target.clone());
+                }
             }
             TargetKind::WorkerPool if objects.pools.contains_key(&name) => {
                 if let Some(model) = objects.pools.get(&name).map(model_of) {
@@ -86,7 +107,7 @@ fn reach(policy: &Read<'_, RateLimitPolicySpec>, objects: &Objects<'_>) -> Reach
                 }
                 reach.pools.insert(name);
             }
-            TargetKind::Model | TargetKind::WorkerPool => reach.missing.push(target.clone()),
+            TargetKind::WorkerPool => reach.missing.push(target.clone()),
         }
     }
     reach.workers_only.retain(|pool| objects.pools.get(pool).is_none_or(|p| !reach.models.contains(&model_of(p))));

@@ -2,6 +2,8 @@
 //! a new version takes over only when every worker that should have it serves it, so that weights change without an error.
 use std::collections::{BTreeMap, BTreeSet};
 
+use tidegate_limiter::matching::BUCKETS as TOTAL;
+
 use super::{
     fleet::Fleet,
     objects::{Objects, Read},
@@ -13,9 +15,6 @@ use crate::{
     overlap::Overlap,
     snapshot::{Arm, Interval, ObjectRef, Rule, Split, Target},
 };
-
-/// Weights of a split always sum to this.
-const TOTAL: u32 = 10_000;
 
 /// Status key and label of the arms.
 pub(super) const STABLE: &str = "stable";
@@ -75,6 +74,7 @@ pub(super) fn targets(objects: &Objects<'_>, fleet: &Fleet<'_>) -> Routed {
 fn target(model: &Read<'_, ModelSpec>, objects: &Objects<'_>, fleet: &Fleet<'_>, routed: &mut Routed) {
     let name = model.name();
     let Some(first) = model.spec.versions.first() else { return };
+    // In the model's order, because several pools have several orders.
     let wanted =
         model.spec.versions.iter().map(|v| &v.name).find(|v| fleet.is_declared(name, v)).unwrap_or(&first.name);
     let used = model.status.arms.get(STABLE);
@@ -163,7 +163,7 @@ fn outcome(
         let used = arms.get(CANDIDATE);
         let version = pick(&Wanted { model, version: wanted, used: used.into_iter().collect(), fleet });
         let served = fleet.is_served(model, &version);
-        if !served && used.is_none() && fleet.is_served(model, &stable.version) {
+        if !served && used != Some(&version) && fleet.is_served(model, &stable.version) {
             // Never there yet, and nobody to ask: its share stays with the stable arm.
             return ArmNow { wanted: wanted.clone(), version: stable.version.clone(), label: STABLE, remember: false };
         }

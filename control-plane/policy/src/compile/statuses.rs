@@ -2,10 +2,12 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
+use tidegate_limiter::admission::MAX_LIMITS;
 
 use super::{
+    bound::Holders,
     fleet::{Fleet, in_state, serves},
-    limits::{Limits, Reach, gateway_holds_concurrency, gateway_holds_requests},
+    limits::{Limits, Reach},
     objects::{Objects, Read, key, model_of, target_of},
     release::{ArmNow, ReleaseOutcome, Routed, STABLE},
 };
@@ -13,7 +15,7 @@ use crate::{
     kinds::{Kind, ModelSpec, RateLimitPolicySpec, ReleasePolicySpec, WorkerPoolSpec},
     names::limit_id,
     ports::{ObjectKey, StoredObject, VersionState, WorkerLease},
-    snapshot::Limit,
+    snapshot::ObjectRef,
     status::{ACCEPTED, Condition, ConditionStatus, ObjectStatus, RESOLVED_REFS, Workers},
 };
 
@@ -173,45 +175,22 @@ impl Statuses<'_, '_> {
             .collect();
         let ids = policy.spec.limits.iter().map(|l| limit_id(policy.name(), &l.name));
         let mine = ids.filter_map(|id| self.limits.limits.get(&id));
-        let bounds = mine.map(|l| self.bound(l, reach)).collect();
+        let holders = Holders {
+            gateways: if reach.models.is_empty() { 0 } else { self.gateways },
+            workers: reach.pools.iter().map(|p| self.fleet.of_pool(p).len()).sum(),
+            // With pools beyond the gateway's reach, only the workers bound the fleet.
+            all_through_gateways: reach.workers_only.is_empty(),
+        };
+        let bounds = mine.map(|l| holders.bound(l)).collect();
         let warnings = reach.workers_only.iter().map(|pool| {
             format!("WorkerPool {pool} shares its model with other pools: its limits hold at its workers, not at the gateway")
         });
-        let accepted = Finding::yes("Accepted", places(reach));
+        let accepted = match self.limits.left_out.get(policy.name()) {
+            None => Finding::yes("Accepted", places(reach)),
+            Some(pool) => Finding::no("TooManyLimits", no_room(pool)),
+        };
         let fresh = ObjectStatus { bounds, warnings: warnings.collect(), ..ObjectStatus::default() };
         self.finish((policy.object, &policy.status), fresh, [Some(accepted), Some(Finding::resolved(&missing))])
-    }
-
-    /// What one limit admits at most, in words: per process, and in the fleet as it is now.
-    fn bound(&self, limit: &Limit, reach: &Reach) -> String {
-        let gateways = if reach.models.is_empty() { 0 } else { self.gateways };
-        let workers: usize = reach.pools.iter().map(|p| self.fleet.of_pool(p).len()).sum();
-        let mut parts = Vec::new();
-        if let Some(rate) = limit.requests {
-            let (burst, per, window) = (rate.burst, rate.rate, rate.window_ms);
-            let gateways = if gateway_holds_requests(limit) { gateways } else { 0 };
-            // With pools beyond the gateway's reach, only the workers bound the fleet.
-            let n = if gateways > 0 && reach.workers_only.is_empty() { gateways.min(workers) } else { workers };
-            let n = u64::try_from(n).unwrap_or(u64::MAX);
-            parts.push(format!(
-                "requests: each process admits at most {burst} + {per}*t/{window}ms in any t; {gateways} gateways and {workers} workers hold it now: at most {} + {}*t/{window}ms in the fleet",
-                burst.saturating_mul(n),
-                per.saturating_mul(n)
-            ));
-        }
-        if let Some(most) = limit.concurrency {
-            let n = u64::try_from(workers).unwrap_or(u64::MAX);
-            let at_gateway = if gateway_holds_concurrency(limit) && gateways > 0 {
-                "each gateway per version and each worker"
-            } else {
-                "each worker"
-            };
-            let fleet = most.saturating_mul(n);
-            parts.push(format!("concurrency: {at_gateway} admits at most {most} at a time; {workers} workers now: at most {fleet} in the fleet"));
-        }
-        let per = if limit.counters.is_empty() { "" } else { " (for each value of the counters)" };
-        let shadow = if limit.shadow { " (shadow: counted, never refused)" } else { "" };
-        format!("{}{per}{shadow}: {}", limit.id, parts.join("; "))
     }
 }
 
@@ -234,6 +213,12 @@ fn release_accepted(outcome: &ReleaseOutcome) -> Finding {
         (None, false) => Finding::yes("Waiting", waits.join("; ")),
         (None, true) => Finding::yes("Accepted", "in force"),
     }
+}
+
+fn no_room(pool: &ObjectRef) -> String {
+    format!(
+        "not in force: with it WorkerPool {pool} would have more than {MAX_LIMITS} limits; older policies come first"
+    )
 }
 
 fn places(reach: &Reach) -> String {

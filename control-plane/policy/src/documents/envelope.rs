@@ -45,7 +45,7 @@ pub(super) fn open(index: usize, value: &Value) -> Draft {
             (None, Vec::new())
         }
     };
-    Draft { document, rejections: sink.into_rejections(Some(index)), stand_ins }
+    Draft { document, found: sink.into_found(Some(index)), stand_ins }
 }
 
 fn document(index: usize, map: &Map<String, Value>, sink: &mut Sink) -> (Option<Document>, Vec<String>) {
@@ -179,11 +179,6 @@ pub fn name_problem(text: &str) -> Option<String> {
     }
 }
 
-/// What is wrong with a namespace, if anything; the same rule as for names.
-pub fn namespace_problem(text: &str) -> Option<String> {
-    name_problem(text)
-}
-
 fn resource_version(value: Option<&Value>, sink: &mut Sink) -> Option<i64> {
     let parsed = match value? {
         Value::Null => return None,
@@ -257,7 +252,7 @@ fn entry(key: &str, value: &Value, longest_value: Option<usize>, sink: &mut Sink
 }
 
 /// `[prefix/]name` as on Kubernetes.
-pub(crate) fn is_label_key(key: &str) -> bool {
+fn is_label_key(key: &str) -> bool {
     match key.split_once('/') {
         Some((prefix, name)) => {
             let parts = |p: &str| p.split('.').all(|label| name_problem(label).is_none());

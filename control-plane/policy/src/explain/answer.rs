@@ -90,7 +90,7 @@ pub struct Explanation {
     /// When the split decided: its intervals in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub shares: Vec<ArmShare>,
-    /// Limits that count this request.
+    /// Limits that count this request: those of the model, and those of the pools that may answer.
     pub limits: Vec<LimitVerdict>,
     /// Revision of the store that the snapshot was made from.
     pub revision: i64,
@@ -163,4 +163,7 @@ pub struct LimitVerdict {
     /// Whose balance: `tenant "acme"`.
     pub counters: Vec<String>,
     pub shadow: bool,
+    /// Who counts: `gateway`, and `WorkerPool <namespace>/<name>` for each pool that may answer.
+    #[serde(rename = "where", default)]
+    pub places: Vec<String>,
 }

@@ -27,7 +27,7 @@ pub struct ModelVersion {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signature: Option<String>,
     pub task: Task,
-    /// What the weights are stored as.
+    /// What the weights are stored as. For people: the engine reads it from the files.
     #[serde(default)]
     pub quantization: Quantization,
     /// Path of the tokenizer among `files`.

@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct WorkerPoolSpec {
     pub model_ref: ModelRef,
-    /// Versions of the model to keep loaded; the first is the default. Changing them swaps weights without a restart.
+    /// Versions of the model to keep loaded, at most 16. Changing them swaps weights without a restart. Without a ReleasePolicy,
+    /// requests get the first version in the *Model's* order that some pool asks for.
     pub versions: Vec<String>,
     /// How many workers; 0 to 64.
     #[serde(default = "one")]
@@ -23,7 +24,7 @@ pub struct WorkerPoolSpec {
     pub queue: Queue,
     #[serde(default)]
     pub timeouts: Timeouts,
-    /// Labels of the workers, such as `version` and `region`.
+    /// Labels of the workers. Not supported yet: must be empty.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
 }
@@ -114,7 +115,7 @@ pub struct Timeouts {
     /// A whole inference, queue included, such as `30s`; 1ms to 1h.
     #[serde(default = "thirty")]
     pub inference: String,
-    /// How long a replaced version may finish its requests; at most 1h.
+    /// How long a replaced version may finish its requests; 1ms to 1h.
     #[serde(default = "thirty")]
     pub drain: String,
 }

@@ -1,7 +1,7 @@
 //! Conditions: header names and values, patterns, tenants, buckets. What passes here, Envoy and `explain` read alike.
 use std::collections::BTreeSet;
 
-use tidegate_limiter::matching::{Pattern, PatternError, ValueTest};
+use tidegate_limiter::matching::{BUCKETS, Pattern, PatternError, ValueTest};
 
 use super::{bounds, semver};
 use crate::{
@@ -107,7 +107,9 @@ fn value(header: &HeaderMatch, sink: &mut Sink) {
         (MatchType::Prefix, Some(text)) => literal(text, false, s),
         (MatchType::Regex, Some(text)) => pattern(Pattern::parse(text), s),
         (MatchType::Semver, Some(text)) => match semver::Range::parse(text) {
-            Ok(range) => pattern(Pattern::parse(&range.pattern()), s),
+            // The pattern is of the language by its making; only its size can be too much.
+            Ok(range) if Pattern::parse(&range.pattern()).is_err() => s.reject(Code::Semver, semver::too_long(text)),
+            Ok(_) => {}
             Err(problem) => s.reject(Code::Semver, problem),
         },
     });
@@ -138,8 +140,8 @@ fn pattern(parsed: Result<Pattern, PatternError>, sink: &mut Sink) {
 fn bucket(bucket: &BucketMatch, sink: &mut Sink) {
     sink.at("header", |s| header_name(&bucket.header, s));
     sink.at("salt", |s| salt(&bucket.salt, s));
-    if bucket.to > tidegate_limiter::matching::BUCKETS {
-        sink.at("to", |s| s.reject(Code::OutOfRange, format!("{} is more than 10000", bucket.to)));
+    if bucket.to > BUCKETS {
+        sink.at("to", |s| s.reject(Code::OutOfRange, format!("{} is more than {BUCKETS}", bucket.to)));
     }
     if bucket.from >= bucket.to {
         sink.at("from", |s| s.reject(Code::OutOfRange, format!("{} is not below `to` ({})", bucket.from, bucket.to)));

@@ -1,12 +1,14 @@
 //! `RateLimitPolicy`: local request rates and concurrency; the rest of the language is refused by name.
+use tidegate_limiter::bucket::Quota;
+
 use super::{bounds, matches};
 use crate::{
     kinds::{CounterSpec, LimitSpec, Rate, RateLimitPolicySpec, Scope},
     reject::{Code, Sink},
 };
 
-const LARGEST: u64 = 1_000_000_000;
-const DAY: u64 = 86_400_000;
+/// Envoy's shortest fill interval, milliseconds.
+const LEAST_WINDOW_MS: u64 = 50;
 
 pub(super) fn check(spec: &RateLimitPolicySpec, sink: &mut Sink) {
     sink.at("targetRefs", |s| {
@@ -75,10 +77,10 @@ fn counters(counters: &[CounterSpec], sink: &mut Sink) {
 }
 
 fn rate(rate: &Rate, sink: &mut Sink) {
-    sink.at("rate", |s| bounds::number(rate.rate, 1..=LARGEST, s));
-    sink.at("window", |s| bounds::duration(&rate.window, 50..=DAY, "50ms and 24h", s));
+    sink.at("rate", |s| bounds::number(rate.rate, 1..=Quota::MAX_COUNT, s));
+    sink.at("window", |s| bounds::duration(&rate.window, LEAST_WINDOW_MS..=Quota::MAX_WINDOW_MS, "50ms and 24h", s));
     if let Some(burst) = rate.burst {
-        sink.at("burst", |s| bounds::number(burst, 1..=LARGEST, s));
+        sink.at("burst", |s| bounds::number(burst, 1..=Quota::MAX_COUNT, s));
     }
     if rate.strict {
         sink.at("strict", |s| s.not_yet("`strict`"));

@@ -7,8 +7,19 @@
 
 use crate::reject::quoted;
 
-/// Largest number in a range.
+/// Largest number in a range. Behind `^` and `~` a pattern for smaller ones may already be too large; see [`too_long`].
 const LARGEST: u32 = 999_999;
+
+/// Largest MINOR and PATCH that fit behind `^` and `~` whatever the other is.
+pub const ALWAYS_FITS: u32 = 999;
+
+/// Why a range whose pattern is larger than Envoy takes is refused.
+pub fn too_long(text: &str) -> String {
+    format!(
+        "{}: its numbers are too long; behind ^ and ~, MINOR and PATCH up to {ALWAYS_FITS} always fit",
+        quoted(text)
+    )
+}
 
 /// From `low`, up to and without `high` if there is one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -124,6 +135,9 @@ fn at_least(n: u32) -> String {
     }
     let digits = n.to_string().into_bytes();
     let len = digits.len();
+    if n == 10_u32.pow(n.ilog10()) {
+        return format!("[1-9][0-9]{{{},}}", len - 1);
+    }
     let mut branches = vec![format!("[1-9][0-9]{{{len},}}"), n.to_string()];
     for (i, digit) in digits.iter().enumerate().filter(|(_, d)| **d < b'9') {
         let head: String = digits[..i].iter().map(|b| char::from(*b)).collect();

@@ -1,17 +1,20 @@
 //! `WorkerPool`: what may be asked of workers.
 use super::bounds;
 use crate::{
-    documents::{is_label_key, is_label_part},
     kinds::WorkerPoolSpec,
-    reject::{Code, Sink, quoted},
+    reject::{Sink, quoted},
 };
 
+/// Most versions that a pool may ask for. A worker takes these and [`MAX_RETAINED`] more.
+pub const MAX_DECLARED: usize = 16;
+/// Most versions of one pool that are kept beside those until no route points at them.
+pub const MAX_RETAINED: usize = 32;
 const HOUR: u64 = 3_600_000;
 
 pub(super) fn check(spec: &WorkerPoolSpec, sink: &mut Sink) {
     sink.at("modelRef", |s| s.at("name", |s| bounds::name(&spec.model_ref.name, s)));
     sink.at("versions", |s| {
-        bounds::length(spec.versions.len(), 1..=16, s);
+        bounds::length(spec.versions.len(), 1..=MAX_DECLARED, s);
         bounds::unique(&spec.versions, |v| quoted(v), s);
         for (i, version) in spec.versions.iter().enumerate() {
             s.index(i, |s| bounds::version(version, s));
@@ -39,16 +42,9 @@ pub(super) fn check(spec: &WorkerPoolSpec, sink: &mut Sink) {
     });
     sink.at("timeouts", |s| {
         s.at("inference", |s| bounds::duration(&spec.timeouts.inference, 1..=HOUR, "1ms and 1h", s));
-        s.at("drain", |s| bounds::duration(&spec.timeouts.drain, 0..=HOUR, "0ms and 1h", s));
+        s.at("drain", |s| bounds::duration(&spec.timeouts.drain, 1..=HOUR, "1ms and 1h", s));
     });
-    sink.at("labels", |s| {
-        bounds::length(spec.labels.len(), 0..=64, s);
-        for (key, value) in &spec.labels {
-            if !is_label_key(key) || !(value.is_empty() || is_label_part(value)) {
-                s.at(key, |s| {
-                    s.reject(Code::Metadata, "not a label: ASCII letters, digits, `-`, `_`, `.`, at most 63")
-                });
-            }
-        }
-    });
+    if !spec.labels.is_empty() {
+        sink.at("labels", |s| s.not_yet("`labels` (nothing reads them; label the object under `metadata`)"));
+    }
 }

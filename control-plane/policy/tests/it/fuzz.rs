@@ -1,4 +1,4 @@
-//! A mutation fuzzer over the document parser, with a fixed seed. `TIDEGATE_FUZZ` sets the number of inputs. It runs on
+//! A mutation fuzzer over the document parser, with a fixed seed. `TIDEGATE_TEST_FUZZ` sets the number of inputs. It runs on
 //! every thread that the machine has, and prints how fast it was.
 use std::{fs, path::PathBuf, time::Instant};
 
@@ -119,7 +119,7 @@ fn run(seed: u64, inputs: usize, corpus: &[Vec<u8>]) -> usize {
 
 #[test]
 fn the_parser_survives_mutated_documents() {
-    let inputs: usize = std::env::var("TIDEGATE_FUZZ").ok().and_then(|n| n.parse().ok()).unwrap_or(20_000);
+    let inputs: usize = std::env::var("TIDEGATE_TEST_FUZZ").map_or(20_000, |n| n.parse().expect("a number"));
     let corpus = corpus();
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let each = inputs.div_ceil(threads);

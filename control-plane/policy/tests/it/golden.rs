@@ -12,6 +12,10 @@ fn check(what: &str, run: impl Fn(&str) -> String) {
     inputs.sort();
     assert!(!inputs.is_empty(), "no goldens in {}", root.display());
     let mut wrong = Vec::new();
+    for output in fs::read_dir(root.join("out")).unwrap().map(|e| e.unwrap().path()) {
+        let input = root.join("in").join(output.file_stem().unwrap()).with_extension("yaml");
+        assert!(input.exists(), "{} has no input any more", output.display());
+    }
     for input in inputs {
         let output = root.join("out").join(input.file_stem().unwrap()).with_extension("txt");
         let actual = run(&fs::read_to_string(&input).unwrap());

@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod fuzz;
 mod golden;
+mod limits;
 mod order;
+mod overlaps;
 mod precedence;
 mod properties;
 mod scenario;

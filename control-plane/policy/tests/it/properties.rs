@@ -3,6 +3,7 @@ use proptest::prelude::*;
 use tidegate_policy::{
     explain::{ExplainHeader, ExplainRequest, Outcome, explain, interval_at},
     kinds::Kind,
+    reject::Code,
     validate::{self, parse_stored, semver},
 };
 
@@ -124,6 +125,37 @@ fn large_versions_fit_into_envoys_limit_for_patterns() {
         let pattern = semver::Range::parse(range).unwrap().pattern();
         tidegate_limiter::matching::Pattern::parse(&pattern).unwrap_or_else(|e| panic!("{range}: {e}"));
     }
+}
+
+/// `^` and `~` need a pattern with "at least": whatever its digits are, it fits as long as the numbers are not too long.
+#[test]
+fn ranges_of_numbers_that_always_fit_do_fit() {
+    let numbers =
+        ["0", "1", "8", "11", "88", "99", "100", "111", "118", "181", "188", "811", "888", "899", "989", "998", "999"];
+    for (major, operator) in [("0", '^'), ("1", '^'), ("999999", '^'), ("999999", '~')] {
+        for minor in numbers {
+            for patch in numbers {
+                let text = format!("{operator}{major}.{minor}.{patch}");
+                let pattern = semver::Range::parse(&text).unwrap().pattern();
+                tidegate_limiter::matching::Pattern::parse(&pattern).unwrap_or_else(|e| panic!("{text}: {e}"));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_range_whose_pattern_is_too_large_is_refused_as_a_range() {
+    let refused = |range: &str| {
+        let rule =
+            format!("{{match: [{{type: Header, header: {{name: a, type: Semver, value: '{range}'}}}}], to: Stable}}");
+        let head = "apiVersion: tidegate.dev/v1alpha1\nkind: ReleasePolicy\nmetadata: {name: a}\nspec:\n";
+        let text = format!("{head}  targetRef: {{kind: Model, name: chat}}\n  stable: v1\n  rules: [{rule}]\n");
+        validate::parse(text.as_bytes()).err().map(|e| (e.0[0].code, e.0[0].message.clone()))
+    };
+    let (code, message) = refused("^1.111111.111111").unwrap();
+    assert_eq!(code, Code::Semver);
+    assert!(message.contains("too long") && message.contains("999"), "{message}");
+    assert_eq!(refused("1.111111.111111"), None, "exactly one version is short");
 }
 
 /// Growing the candidate from w to w+1 per cent moves nobody but users who go from stable to candidate; over all buckets.

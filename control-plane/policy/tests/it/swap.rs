@@ -133,6 +133,56 @@ fn a_candidate_that_was_never_there_leaves_its_share_with_stable() {
 }
 
 #[test]
+fn a_new_candidate_that_nobody_serves_gets_nothing_though_an_older_one_is_remembered() {
+    let policy = "apiVersion: tidegate.dev/v1alpha1\nkind: ReleasePolicy\nmetadata: {name: r}\nspec: {targetRef: {kind: Model, name: chat}, stable: v1, candidate: v2, steps: [{weight: 50}]}\n";
+    let mut world = World::new(policy);
+    world.workers(&v1_everywhere());
+    let release = world.everything.objects.iter_mut().find(|o| o.key.object.name == "r").unwrap();
+    release.status = json!({"arms": {"stable": "v1", "candidate": "v0"}});
+    let snapshot = world.compile().snapshot;
+    assert_eq!(routed(&snapshot), ["v1", "v1"], "v0 is gone and v2 is not there yet");
+    assert!(!snapshot.arms.contains_key("model.default.chat.v2"));
+}
+
+fn take_out_of_the_model(world: &mut World, version: &str) {
+    let model = world.everything.objects.iter_mut().find(|o| o.key.object.name == "chat").unwrap();
+    model.spec["versions"].as_array_mut().unwrap().retain(|v| v["name"] != version);
+}
+
+#[test]
+fn a_version_that_leaves_the_model_before_its_pool_is_not_dropped_by_workers() {
+    let limit = "apiVersion: tidegate.dev/v1alpha1\nkind: RateLimitPolicy\nmetadata: {name: l}\nspec: {targetRefs: [{kind: Model, name: chat}], limits: [{name: a, concurrency: 2}]}\n";
+    let mut world = World::new(limit);
+    world.workers(&v1_everywhere()).compile();
+    take_out_of_the_model(&mut world, "v1");
+    let snapshot = world.compile().snapshot;
+    assert_eq!(routed(&snapshot), ["v1"], "workers serve it still");
+    assert_eq!(loaded(&snapshot), [], "nothing to be told: they keep what they have");
+    // The whole model goes: its limits stay with the workers that have its weights.
+    world.everything.objects.retain(|o| o.key.object.name != "chat");
+    let snapshot = world.compile().snapshot;
+    let plan = snapshot.pools.values().next().unwrap();
+    assert_eq!((plan.versions.len(), plan.limits.as_slice()), (0, &["default/l/a".to_owned()][..]));
+    assert!(snapshot.limits.contains_key("default/l/a"));
+}
+
+#[test]
+fn a_version_that_is_still_in_the_model_is_told_when_another_is_gone() {
+    let mut world = World::new("");
+    world.set("p", "versions", json!(["v1", "v2"])).workers(&v1_everywhere()).compile();
+    take_out_of_the_model(&mut world, "v1");
+    assert_eq!(loaded(&world.compile().snapshot), [("v2".to_owned(), false)]);
+}
+
+#[test]
+fn without_a_release_the_models_order_decides_and_not_the_pools() {
+    let mut world = World::new("");
+    let both = |n, port| worker(n, port, &[("v1", Serving), ("v2", Serving)]);
+    world.set("p", "versions", json!(["v2", "v1"])).workers(&[both("a", 1), both("b", 2)]);
+    assert_eq!(routed(&world.compile().snapshot), ["v1"]);
+}
+
+#[test]
 fn a_worker_that_is_not_ready_gets_no_requests() {
     let mut away = worker("b", 2, &[("v1", Serving)]);
     away.ready = false;

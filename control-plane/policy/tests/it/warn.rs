@@ -1,15 +1,11 @@
-//! Every code has its page, and a preview warns before a write.
+//! Every code has its page, and everything that is read is bounded.
 use tidegate_policy::{
-    compile::{CompileInput, preview},
     kinds::{Kind, schemas},
-    reject::Code,
+    reject::{Code, MAX_LISTED, Rejection},
     validate,
 };
 
-use crate::{
-    properties::{model, world},
-    scenario::now,
-};
+use crate::properties::model;
 
 #[test]
 fn every_code_has_a_page() {
@@ -20,14 +16,23 @@ fn every_code_has_a_page() {
     }
 }
 
+/// A hundred documents with hundreds of mistakes each, of form and of meaning.
 #[test]
-fn a_preview_warns_before_the_write() {
-    let old = "apiVersion: tidegate.dev/v1alpha1\nkind: ReleasePolicy\nmetadata: {name: old}\nspec: {targetRef: {kind: Model, name: chat}, stable: v1}\n";
-    let everything = world(&[old]).everything();
-    let young = validate::parse(old.replace("name: old", "name: young").as_bytes()).unwrap();
-    let compiled = preview(&CompileInput { everything: &everything, now: now() }, &young);
-    assert!(compiled.statuses[young[0].key()].warnings[0].contains("ReleasePolicy default/old"));
-    assert_eq!(everything.objects.len(), 2, "nothing is written");
+fn one_bound_on_the_listed_mistakes_holds_for_the_whole_body() {
+    let unknown: String = (0..300).map(|n| format!(", u{n}: 1")).collect();
+    let versions: String = (0..300).map(|n| format!("'bad {n}', ")).collect();
+    let document = |n: usize| {
+        format!(
+            "---\napiVersion: tidegate.dev/v1alpha1\nkind: WorkerPool\nmetadata: {{name: p{n}}}\nspec: {{modelRef: {{name: chat}}, versions: [{versions}]{unknown}}}\n"
+        )
+    };
+    let refused = |n: usize| validate::parse((0..n).map(document).collect::<String>().as_bytes()).unwrap_err().0;
+    let (one, many) = (refused(1), refused(100));
+    assert_eq!((one.len(), many.len()), (MAX_LISTED + 1, MAX_LISTED + 1));
+    // 300 unknown fields, 300 bad names and one list that is too long, in each.
+    let counted = |all: &[Rejection]| all.last().unwrap().message.clone();
+    assert_eq!(counted(&one), format!("and {} more mistakes", 601 - MAX_LISTED));
+    assert_eq!(counted(&many), format!("and {} more mistakes", 100 * 601 - MAX_LISTED));
 }
 
 #[test]

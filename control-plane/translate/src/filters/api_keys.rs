@@ -15,7 +15,7 @@ use envoy_types::pb::{
 };
 use prost::{Message, Name};
 use tidegate_policy::snapshot::Snapshot;
-use tidegate_proto::contract::{AUTHORIZATION, HEADER_TENANT};
+use tidegate_proto::contract::{API_KEY_ISSUER, API_KEY_PREFIX, AUTHORIZATION, HEADER_TENANT};
 use tidegate_xds::resources::ResourceSet;
 
 use crate::{
@@ -25,11 +25,9 @@ use crate::{
     types::{API_KEYS, EXTENSION},
 };
 
-/// `iss` of every key.
-const ISSUER: &str = "tidegate";
 const PROVIDER: &str = "tidegate";
-/// What stands before the JWT.
-const PREFIX: &str = "Bearer tg_";
+/// The scheme is case-insensitive (RFC 9110 §11.1) and Envoy's prefix is not, so these spellings of it are taken.
+const SCHEMES: [&str; 3] = ["Bearer", "bearer", "BEARER"];
 /// Keys whose signature was checked and is remembered; the memory ends with the next change of the key set.
 const CACHED_KEYS: u32 = 1_000;
 const MAX_KEY_BYTES: u32 = 4_096;
@@ -58,6 +56,8 @@ fn config(snapshot: &Snapshot, required: bool) -> JwtAuthentication {
     }
 }
 
+/// Not required: a request without a key passes. One with a key of another form passes this filter too and is refused by the
+/// next ([`super::model::lua`]), so nobody who means to be somebody is taken for nobody.
 fn requirement(required: bool) -> JwtRequirement {
     let key = JwtRequirement { requires_type: Some(RequiresType::ProviderName(PROVIDER.to_owned())) };
     if required {
@@ -70,9 +70,9 @@ fn requirement(required: bool) -> JwtRequirement {
 
 fn provider(snapshot: &Snapshot) -> JwtProvider {
     JwtProvider {
-        issuer: ISSUER.to_owned(),
+        issuer: API_KEY_ISSUER.to_owned(),
         forward: false,
-        from_headers: vec![JwtHeader { name: AUTHORIZATION.to_owned(), value_prefix: PREFIX.to_owned() }],
+        from_headers: SCHEMES.map(credentials).to_vec(),
         claim_to_headers: vec![JwtClaimToHeader {
             header_name: HEADER_TENANT.to_owned(),
             claim_name: "sub".to_owned(),
@@ -84,6 +84,10 @@ fn provider(snapshot: &Snapshot) -> JwtProvider {
         jwks_source_specifier: Some(JwksSourceSpecifier::LocalJwks(inline(jwks(snapshot)))),
         ..Default::default()
     }
+}
+
+fn credentials(scheme: &str) -> JwtHeader {
+    JwtHeader { name: AUTHORIZATION.to_owned(), value_prefix: format!("{scheme} {API_KEY_PREFIX}") }
 }
 
 /// A JWK Set (RFC 7517 §5), in order of key id. It always begins with a key that opens nothing, because Envoy refuses an empty

@@ -11,6 +11,8 @@ use envoy_types::pb::envoy::{
     },
 };
 
+use tidegate_proto::contract::AUTHORIZATION;
+
 use crate::{local_reply::inline, table};
 
 /// Request header inside the gateway: the body's `model`. Removed before the request leaves.
@@ -41,7 +43,10 @@ pub(crate) fn config() -> JsonToMetadata {
     JsonToMetadata { request_rules: Some(rules), ..Default::default() }
 }
 
-/// Two things that no configuration of stock filters does.
+/// Three things that no configuration of stock filters does.
+///
+/// A key that was good is gone by now, so credentials that are left are none that this gateway knows: 401, also where no key is
+/// required.
 ///
 /// A header that stands several times is joined by `,` into one (RFC 9110 §5.3 says that this changes nothing). Otherwise Envoy's
 /// routes would test each value alone, its matcher trees all of them joined, its hash policy all of them sorted and its limits
@@ -50,11 +55,18 @@ pub(crate) fn config() -> JsonToMetadata {
 /// The model is copied into a header, because a matcher tree reads headers only, and the route is picked again. Text that
 /// cannot be a model id (a line end in it would forge headers) becomes `?`, which no model is called.
 pub(crate) fn lua() -> Lua {
-    Lua { default_source_code: Some(inline(SCRIPT.replace("HEADER", HEADER))), ..Default::default() }
+    Lua {
+        default_source_code: Some(inline(SCRIPT.replace("HEADER", HEADER).replace("AUTHORIZATION", AUTHORIZATION))),
+        ..Default::default()
+    }
 }
 
 const SCRIPT: &str = r#"function envoy_on_request(handle)
   local headers = handle:headers()
+  if headers:get("AUTHORIZATION") then
+    handle:respond({[":status"] = "401"}, "")
+    return
+  end
   local seen, twice = {}, nil
   for name, value in pairs(headers) do
     local first = seen[name]

@@ -31,8 +31,3 @@ fn with_a_ca_the_control_plane_is_checked_by_name() {
     assert_eq!(context["trusted_ca"]["filename"], "/data/ca.pem");
     assert_eq!(context["match_typed_subject_alt_names"][0]["matcher"]["exact"], "control.example");
 }
-
-#[test]
-fn equal_parameters_give_equal_text() {
-    assert_eq!(bootstrap(&params()), bootstrap(&params()));
-}

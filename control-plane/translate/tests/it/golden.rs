@@ -32,6 +32,19 @@ fn check(case: &str, settings: &GatewaySettings) {
         })
         .collect();
     compare(&dir.join("worker.json"), &Value::Object(workers), &mut stale);
+    let known = [
+        "in.yaml",
+        "listeners.json",
+        "routes.json",
+        "clusters.json",
+        "endpoints.json",
+        "extensions.json",
+        "worker.json",
+    ];
+    for entry in fs::read_dir(&dir).unwrap() {
+        let name = entry.unwrap().file_name();
+        assert!(known.iter().any(|k| name == *k), "nothing makes {}", dir.join(name).display());
+    }
     assert!(stale.is_empty(), "differs (UPDATE=1 rewrites): {stale:#?}");
 }
 
@@ -62,6 +75,16 @@ fn sorted(value: &Value) -> Value {
         }
         Value::Array(items) => Value::Array(items.iter().map(sorted).collect()),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value.clone(),
+    }
+}
+
+/// A folder that no test reads would look like a tested case.
+#[test]
+fn every_case_is_tested() {
+    let source = include_str!("golden.rs");
+    for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/golden")).unwrap() {
+        let case = entry.unwrap().file_name().into_string().unwrap();
+        assert!(source.contains(&format!("check(\"{case}\",")), "{case}");
     }
 }
 
