@@ -37,7 +37,14 @@ impl PgStore {
         let pool = pool(&options);
         let metrics = Metrics::new();
         let (task, changes) = changes::watch(pool.clone(), &options, metrics.clone());
-        Ok(Self { pool, options: Arc::new(options), metrics, changes, _watcher: Arc::new(Watcher(task)) })
+        Ok(Self {
+            pool,
+            options: Arc::new(options),
+            metrics,
+            quiet: Arc::default(),
+            changes,
+            _watcher: Arc::new(Watcher(task)),
+        })
     }
 }
 
@@ -54,7 +61,7 @@ fn pool(options: &Options) -> PgPool {
 ///
 /// # Errors
 /// [`ConnectError::NotDurable`], [`ConnectError::ReadOnly`], or [`ConnectError::Connect`] when the server does not answer.
-pub async fn check_durable(connection: &mut PgConnection) -> Result<(), ConnectError> {
+pub(crate) async fn check_durable(connection: &mut PgConnection) -> Result<(), ConnectError> {
     let row = sqlx::query(
         "SELECT current_setting('fsync'), current_setting('full_page_writes'), current_setting('synchronous_commit'),
                 pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean",

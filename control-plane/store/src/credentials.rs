@@ -4,7 +4,8 @@ use tidegate_policy::ports::{AdminToken, ApiKey, CredentialStore, NodeToken, Pag
 
 use crate::{
     error::Fail,
-    reads::{MAX_PAGE, newest, snapshot},
+    paging::MAX_PAGE,
+    reads::{newest, snapshot},
     rows::ApiKeyRow,
     store::PgStore,
     transaction::announce,

@@ -1,5 +1,7 @@
 //! What can go wrong between the store and Postgres, and how it reads from outside. Nothing here may carry a connection
 //! string or a value that a caller sent.
+use std::error::Error;
+
 use tidegate_policy::ports::StoreError;
 
 /// Why the store could not be opened.
@@ -33,11 +35,15 @@ impl ConnectError {
     }
 }
 
-/// Inside a call: what the store decided, or what the database said.
+/// Inside a call: what the store decided, or what went wrong with the database.
 #[derive(Debug)]
 pub(crate) enum Fail {
     Refused(StoreError),
     Database(sqlx::Error),
+    /// The server answers, but is not one whose answers count.
+    Unusable(ConnectError),
+    /// The whole call took too long.
+    Unanswered(tokio::time::error::Elapsed),
 }
 
 impl From<StoreError> for Fail {
@@ -52,6 +58,80 @@ impl From<sqlx::Error> for Fail {
     }
 }
 
+/// Why the database did not do what it was asked. The text is the store's own and may be shown to a caller; what Postgres or
+/// the system said is in the source, which is for the log only.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    #[error("Postgres is not reachable")]
+    Unreachable(#[source] sqlx::Error),
+    #[error("no connection to Postgres was free in time: it is not reachable, or all connections are busy")]
+    NoConnection(#[source] sqlx::Error),
+    #[error("Postgres did not finish in time")]
+    TooSlow(#[source] Box<dyn Error + Send + Sync>),
+    #[error("Postgres refused the statement (SQLSTATE {state})")]
+    Refused {
+        state: String,
+        #[source]
+        cause: sqlx::Error,
+    },
+    #[error("this version cannot read what Postgres answered")]
+    Unreadable(#[source] sqlx::Error),
+    #[error(transparent)]
+    Unusable(ConnectError),
+}
+
+impl Failure {
+    /// Name of the kind, for metrics and for how often it is logged.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::Unreachable(_) => "unreachable",
+            Self::NoConnection(_) => "no_connection",
+            Self::TooSlow(_) => "too_slow",
+            Self::Refused { .. } => "refused",
+            Self::Unreadable(_) => "unreadable",
+            Self::Unusable(_) => "unusable",
+        }
+    }
+
+    /// The text with everything below it, for the log.
+    pub(crate) fn chain(&self) -> String {
+        let mut text = self.to_string();
+        let mut below = self.source();
+        while let Some(cause) = below {
+            let said = cause.to_string();
+            // Errors of sqlx repeat their source in their own text.
+            if !text.contains(&said) {
+                text = format!("{text}: {said}");
+            }
+            below = cause.source();
+        }
+        text
+    }
+
+    fn of(error: sqlx::Error, state: Option<String>) -> Self {
+        match (&error, state) {
+            // query_canceled is statement_timeout, lock_not_available is lock_timeout.
+            (_, Some(state)) if state == "57014" || state == "55P03" => Self::TooSlow(Box::new(error)),
+            // connection exceptions, operator intervention (shutting down, starting), too_many_connections
+            (_, Some(state)) if state.starts_with("08") || state.starts_with("57P") || state == "53300" => {
+                Self::Unreachable(error)
+            }
+            (_, Some(state)) => Self::Refused { state, cause: error },
+            (sqlx::Error::PoolTimedOut, None) => Self::NoConnection(error),
+            (
+                sqlx::Error::ColumnDecode { .. }
+                | sqlx::Error::Decode(_)
+                | sqlx::Error::Encode(_)
+                | sqlx::Error::RowNotFound
+                | sqlx::Error::ColumnNotFound(_)
+                | sqlx::Error::TypeNotFound { .. },
+                None,
+            ) => Self::Unreadable(error),
+            (_, None) => Self::Unreachable(error),
+        }
+    }
+}
+
 impl Fail {
     /// True when the same call may well succeed now: nothing was written, and only other writers were in the way.
     pub(crate) fn is_transient(&self) -> bool {
@@ -61,20 +141,23 @@ impl Fail {
 
     fn sqlstate(&self) -> Option<String> {
         match self {
-            Self::Refused(_) => None,
             Self::Database(error) => error.as_database_error()?.code().map(|c| c.into_owned()),
+            Self::Refused(_) | Self::Unusable(_) | Self::Unanswered(_) => None,
         }
     }
 
-    pub(crate) fn into_store_error(self) -> StoreError {
+    /// What the caller is told, or, when the database is at fault, why.
+    pub(crate) fn sorted(self) -> Result<StoreError, Failure> {
         let state = self.sqlstate();
         match self {
-            Self::Refused(error) => error,
+            Self::Refused(error) => Ok(error),
             // untranslatable_character, invalid text, untranslatable: U+0000 has no place in Postgres
             Self::Database(_) if matches!(state.as_deref(), Some("22P05" | "22021")) => {
-                StoreError::BadRequest { what: "text with the character U+0000 cannot be stored".to_owned() }
+                Ok(StoreError::BadRequest { what: "text with the character U+0000 cannot be stored".to_owned() })
             }
-            Self::Database(error) => StoreError::Unavailable(Box::new(error)),
+            Self::Database(error) => Err(Failure::of(error, state)),
+            Self::Unusable(error) => Err(Failure::Unusable(error)),
+            Self::Unanswered(elapsed) => Err(Failure::TooSlow(Box::new(elapsed))),
         }
     }
 }

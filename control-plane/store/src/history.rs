@@ -1,4 +1,5 @@
-//! The history: pages of it, and going back to a revision by appending new ones. It never changes a line that is written.
+//! The history: pages of it, and going back to a revision by appending new ones. It never changes a line that is written; only
+//! `retention` takes lines away.
 use std::collections::BTreeMap;
 
 use serde_json::Value;
@@ -8,7 +9,8 @@ use tidegate_policy::ports::{Author, ObjectKey, Outcome, Page, Revision, StoreEr
 use crate::{
     error::Fail,
     objects::{Desired, bad, check, put, remove},
-    reads::{MAX_PAGE, newest, snapshot},
+    paging::Filling,
+    reads::{newest, snapshot},
     rows::{self, ObjectRow, RevisionRow, object_columns, text},
     store::{Ask, By, PgStore},
     transaction::WriteTx,
@@ -23,49 +25,61 @@ impl PgStore {
         key: Option<&ObjectKey>,
         Ask { limit, after }: Ask<'_>,
     ) -> Result<Page<Revision>, Fail> {
-        let limit = limit.clamp(1, MAX_PAGE);
-        let (revision, kind, namespace, name) = after.map_or(Ok((i64::MAX, "", "", "")), token)?;
-        let mut tx = snapshot(&self.pool).await?;
-        // Newest first; within a revision by object. One more than asked tells whether a page follows.
-        let rows: Vec<RevisionRow> = sqlx::query_as(
-            "SELECT revision, at, author, source, kind, namespace, name, outcome, spec FROM revisions
+        // Newest first; within a revision by object.
+        const SQL: &str = "SELECT revision, at, author, source, kind, namespace, name, outcome, spec FROM revisions
              WHERE (revision < $1 OR (revision = $1 AND (kind, namespace, name) > ($2, $3, $4)))
                AND ($5::text IS NULL OR (kind = $5 AND namespace = $6 AND name = $7))
-             ORDER BY revision DESC, kind, namespace, name LIMIT $8",
-        )
-        .bind(revision)
-        .bind(kind)
-        .bind(namespace)
-        .bind(name)
-        .bind(key.map(|k| k.kind.name()))
-        .bind(key.map(|k| &k.object.namespace))
-        .bind(key.map(|k| &k.object.name))
-        .bind(i64::from(limit) + 1)
-        .fetch_all(&mut *tx)
-        .await?;
+             ORDER BY revision DESC, kind, namespace, name LIMIT $8";
+        let (revision, kind, namespace, name) = after.map_or(Ok((i64::MAX, "", "", "")), token)?;
+        let (mut revision, mut kind) = (revision, kind.to_owned());
+        let (mut namespace, mut name) = (namespace.to_owned(), name.to_owned());
+        let mut tx = snapshot(&self.pool).await?;
+        let mut page = Filling::new(limit, self.options.page_bytes);
+        while let Some(rows) = page.ask() {
+            let rows = sqlx::query(SQL)
+                .bind(revision)
+                .bind(&kind)
+                .bind(&namespace)
+                .bind(&name)
+                .bind(key.map(|k| k.kind.name()))
+                .bind(key.map(|k| &k.object.namespace))
+                .bind(key.map(|k| &k.object.name))
+                .bind(rows)
+                .fetch_all(&mut *tx)
+                .await?;
+            page.take::<RevisionRow>(&rows, |row| row.0)?;
+            if let Some(last) = page.last() {
+                (revision, kind) = (last.revision, last.key.kind.name().to_owned());
+                (namespace, name) = (last.key.object.namespace.clone(), last.key.object.name.clone());
+            }
+        }
         let newest = newest(&mut tx).await?;
         tx.commit().await?;
-        let mut items: Vec<Revision> = rows.into_iter().map(|r| r.0).collect();
-        let more = items.len() > limit as usize;
-        items.truncate(limit as usize);
-        let next = items
-            .last()
-            .filter(|_| more)
-            .map(|r| format!("{}/{}/{}/{}", r.revision, r.key.kind.name(), r.key.object.namespace, r.key.object.name));
+        let (items, more) = page.end();
+        let next = more.then(|| format!("{revision}/{kind}/{namespace}/{name}"));
         Ok(Page { items, next, revision: newest })
     }
 
     pub(crate) async fn roll_back(
         &self,
-        revision: i64,
+        (on, revision): (Option<i64>, i64),
         key: Option<&ObjectKey>,
-        By { author, dry_run }: By<'_>,
+        by: By<'_>,
     ) -> Result<Vec<(StoredObject, Outcome)>, Fail> {
-        let mut tx = WriteTx::begin(&self.pool, author).await?;
+        let mut tx = WriteTx::begin(&self.pool, by).await?;
+        if let Some(expected) = on.filter(|on| *on != tx.current()) {
+            let key = "the policy store".to_owned();
+            return Err(StoreError::Conflict { key, expected, actual: tx.current() }.into());
+        }
         if revision < 1 || revision > tx.current() {
             return Err(bad(format!("there is no revision {revision}; the newest is {}", tx.current())));
         }
         let past = past(&mut tx, revision, key).await?;
+        // Lines go from the old end of an object's history: one that is still there says what the object was.
+        if revision < tx.kept_from && (key.is_none() || past.is_empty()) {
+            let kept = tx.kept_from;
+            return Err(bad(format!("the history is kept from revision {kept} on; revision {revision} is older")));
+        }
         let mut present = present(&mut tx, key).await?;
         let mut keys: Vec<ObjectKey> = past.keys().chain(present.keys()).cloned().collect();
         keys.sort();
@@ -74,7 +88,7 @@ impl PgStore {
         for k in keys {
             let was = past.get(&k).cloned().flatten();
             let now = present.remove(&k);
-            results.extend(restore(&mut tx, &k, (was, now), author).await?);
+            results.extend(restore(&mut tx, &k, (was, now), by.author).await?);
         }
         if let (Some(key), true) = (key, results.is_empty()) {
             return Err(StoreError::NotFound { key: text(key) }.into());
@@ -82,7 +96,7 @@ impl PgStore {
         if key.is_none() {
             results.retain(|(_, outcome)| *outcome != Outcome::Unchanged);
         }
-        tx.finish(dry_run).await?;
+        tx.finish().await?;
         Ok(results)
     }
 }

@@ -1,7 +1,7 @@
 //! Writes of objects inside a [`WriteTx`]: create or change, delete, adopt. Optimistic concurrency and ownership are
 //! decided here, nowhere else.
 use serde_json::Value;
-use tidegate_policy::ports::{Author, ObjectKey, Outcome, Source, StoreError, StoredObject, Write};
+use tidegate_policy::ports::{ANY_REVISION, Author, ObjectKey, Outcome, Source, StoreError, StoredObject, Write};
 use uuid::Uuid;
 
 use crate::{
@@ -23,11 +23,7 @@ pub(crate) struct Desired<'a> {
 }
 
 impl PgStore {
-    pub(crate) async fn write_batch(
-        &self,
-        batch: &[Write],
-        By { author, dry_run }: By<'_>,
-    ) -> Result<Vec<(StoredObject, Outcome)>, Fail> {
+    pub(crate) async fn write_batch(&self, batch: &[Write], by: By<'_>) -> Result<Vec<(StoredObject, Outcome)>, Fail> {
         let mut order: Vec<usize> = (0..batch.len()).collect();
         order.sort_by(|a, b| batch[*a].key.cmp(&batch[*b].key));
         if batch.len() > MAX_BATCH {
@@ -36,17 +32,17 @@ impl PgStore {
         if let Some(pair) = order.windows(2).find(|w| batch[w[0]].key == batch[w[1]].key) {
             return Err(bad(format!("{} is there twice", text(&batch[pair[0]].key))));
         }
-        let mut tx = WriteTx::begin(&self.pool, author).await?;
+        let mut tx = WriteTx::begin(&self.pool, by).await?;
         let mut results: Vec<Option<(StoredObject, Outcome)>> = vec![None; batch.len()];
         for i in order {
             let write = &batch[i];
             let current = lock(&mut tx, &write.key).await?;
-            check(&write.key, current.as_ref(), author.source, write.expected_revision)?;
+            check(&write.key, current.as_ref(), by.author.source, write.expected_revision)?;
             let desired =
                 Desired { key: &write.key, labels: &write.labels, annotations: &write.annotations, spec: &write.spec };
-            results[i] = Some(put(&mut tx, desired, current, author.source).await?);
+            results[i] = Some(put(&mut tx, desired, current, by.author.source).await?);
         }
-        tx.finish(dry_run).await?;
+        tx.finish().await?;
         Ok(results.into_iter().flatten().collect())
     }
 
@@ -54,20 +50,20 @@ impl PgStore {
         &self,
         key: &ObjectKey,
         expected: Option<i64>,
-        By { author, dry_run }: By<'_>,
+        by: By<'_>,
     ) -> Result<StoredObject, Fail> {
-        let mut tx = WriteTx::begin(&self.pool, author).await?;
+        let mut tx = WriteTx::begin(&self.pool, by).await?;
         let Some(current) = lock(&mut tx, key).await? else {
             return Err(StoreError::NotFound { key: text(key) }.into());
         };
-        check(key, Some(&current), author.source, expected)?;
+        check(key, Some(&current), by.author.source, expected)?;
         let deleted = remove(&mut tx, current).await?;
-        tx.finish(dry_run).await?;
+        tx.finish().await?;
         Ok(deleted)
     }
 
     pub(crate) async fn adopt_one(&self, key: &ObjectKey, author: &Author) -> Result<StoredObject, Fail> {
-        let mut tx = WriteTx::begin(&self.pool, author).await?;
+        let mut tx = WriteTx::begin(&self.pool, By { author, dry_run: false }).await?;
         let Some(mut object) = lock(&mut tx, key).await? else {
             return Err(StoreError::NotFound { key: text(key) }.into());
         };
@@ -77,7 +73,7 @@ impl PgStore {
             save(&mut tx, &object).await?;
             tx.record(&object, Outcome::Configured).await?;
         }
-        tx.finish(false).await?;
+        tx.finish().await?;
         Ok(object)
     }
 }
@@ -98,7 +94,10 @@ pub(crate) fn check(
     }
     let actual = current.map_or(0, |o| o.revision);
     match expected {
-        Some(expected) if expected != actual => Err(StoreError::Conflict { key: text(key), expected, actual }),
+        Some(ANY_REVISION) if current.is_none() => Err(StoreError::NotFound { key: text(key) }),
+        Some(expected) if expected != actual && expected != ANY_REVISION => {
+            Err(StoreError::Conflict { key: text(key), expected, actual })
+        }
         Some(_) | None => Ok(()),
     }
 }
@@ -126,8 +125,9 @@ pub(crate) async fn put(
     source: Source,
 ) -> Result<(StoredObject, Outcome), Fail> {
     let Some(mut object) = current else {
-        let object = create(tx, desired, source).await?;
+        let mut object = create(tx, desired, source).await?;
         tx.record(&object, Outcome::Created).await?;
+        object.revision = tx.told(0);
         return Ok((object, Outcome::Created));
     };
     // Compared as jsonb, where 1 and 1.0 are the same number.
@@ -144,13 +144,14 @@ pub(crate) async fn put(
     if same_spec && same_rest {
         return Ok((object, Outcome::Unchanged));
     }
-    object.revision = tx.next;
+    let stored = std::mem::replace(&mut object.revision, tx.next);
     object.generation += i64::from(!same_spec);
     object.labels = desired.labels.clone();
     object.annotations = desired.annotations.clone();
     object.spec = desired.spec.clone();
     save(tx, &object).await?;
     tx.record(&object, Outcome::Configured).await?;
+    object.revision = tx.told(stored);
     Ok((object, Outcome::Configured))
 }
 
@@ -204,10 +205,10 @@ async fn save(tx: &mut WriteTx<'_>, object: &StoredObject) -> Result<(), Fail> {
     Ok(())
 }
 
-/// Deletes an object; the answer carries the revision that did it.
+/// Deletes an object; the answer carries the revision that did it (see [`WriteTx::told`] for a dry run).
 pub(crate) async fn remove(tx: &mut WriteTx<'_>, mut object: StoredObject) -> Result<StoredObject, Fail> {
     sqlx::query("DELETE FROM objects WHERE uid = $1").bind(object.uid).execute(tx.connection()).await?;
-    object.revision = tx.next;
     tx.record(&object, Outcome::Deleted).await?;
+    object.revision = tx.told(object.revision);
     Ok(object)
 }

@@ -23,6 +23,9 @@ pub struct Options {
     pub poll_interval: Duration,
     /// Whether it also listens for notifications, which arrive in about a millisecond. Default true.
     pub listen: bool,
+    /// Bytes of rows at which a page of a listing ends, however many items were asked for; one item is always in it. A
+    /// document may have 1 MiB, so 500 of them would not fit anywhere. Default 8 MiB.
+    pub page_bytes: usize,
 }
 
 impl Options {
@@ -49,6 +52,7 @@ impl Options {
             call_timeout: Duration::from_secs(10),
             poll_interval: Duration::from_secs(1),
             listen: true,
+            page_bytes: 8 << 20,
         }
     }
 
@@ -68,13 +72,5 @@ impl Options {
     /// The session that migrates: it may wait for another replica that is migrating.
     pub(crate) fn migration_session(&self) -> PgConnectOptions {
         self.session().options([("statement_timeout", "120000"), ("lock_timeout", "60000")])
-    }
-}
-
-impl FromStr for Options {
-    type Err = ConnectError;
-
-    fn from_str(url: &str) -> Result<Self, ConnectError> {
-        Self::from_url(url)
     }
 }

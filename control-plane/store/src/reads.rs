@@ -9,12 +9,10 @@ use crate::{
     connect::check_durable,
     error::Fail,
     objects::bad,
+    paging::Filling,
     rows::{AdminTokenRow, ApiKeyRow, LeaseRow, NodeTokenRow, ObjectRow, object_columns, text},
     store::{Ask, PgStore},
 };
-
-/// Longest page.
-pub(crate) const MAX_PAGE: u32 = 500;
 
 pub(crate) async fn snapshot(pool: &PgPool) -> sqlx::Result<Transaction<'static, Postgres>> {
     pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await
@@ -49,7 +47,6 @@ impl PgStore {
             " FROM objects WHERE kind = $1 AND ($2::text IS NULL OR namespace = $2) AND (namespace, name) > ($3, $4)
               ORDER BY namespace, name LIMIT $5"
         );
-        let limit = limit.clamp(1, MAX_PAGE);
         let (after_namespace, after_name) = match after {
             None => ("", ""),
             Some(token) => token
@@ -57,21 +54,27 @@ impl PgStore {
                 .filter(|(_, name)| !name.contains('/'))
                 .ok_or_else(|| bad("the continue token is not one of this list's".to_owned()))?,
         };
+        let (mut after_namespace, mut after_name) = (after_namespace.to_owned(), after_name.to_owned());
         let mut tx = snapshot(&self.pool).await?;
-        let rows: Vec<ObjectRow> = sqlx::query_as(SQL)
-            .bind(kind.name())
-            .bind(namespace)
-            .bind(after_namespace)
-            .bind(after_name)
-            .bind(i64::from(limit) + 1)
-            .fetch_all(&mut *tx)
-            .await?;
+        let mut page = Filling::new(limit, self.options.page_bytes);
+        while let Some(rows) = page.ask() {
+            let rows = sqlx::query(SQL)
+                .bind(kind.name())
+                .bind(namespace)
+                .bind(&after_namespace)
+                .bind(&after_name)
+                .bind(rows)
+                .fetch_all(&mut *tx)
+                .await?;
+            page.take::<ObjectRow>(&rows, |row| row.0)?;
+            if let Some(last) = page.last() {
+                (after_namespace, after_name) = (last.key.object.namespace.clone(), last.key.object.name.clone());
+            }
+        }
         let revision = newest(&mut tx).await?;
         tx.commit().await?;
-        let mut items: Vec<StoredObject> = rows.into_iter().map(|r| r.0).collect();
-        let more = items.len() > limit as usize;
-        items.truncate(limit as usize);
-        let next = items.last().filter(|_| more).map(|o| format!("{}/{}", o.key.object.namespace, o.key.object.name));
+        let (items, more) = page.end();
+        let next = more.then(|| format!("{after_namespace}/{after_name}"));
         Ok(Page { items, next, revision })
     }
 
@@ -105,6 +108,6 @@ impl PgStore {
     /// The server answers, is writable, and still keeps what it answers.
     pub(crate) async fn check_ready(&self) -> Result<(), Fail> {
         let mut connection = self.pool.acquire().await?;
-        check_durable(&mut connection).await.map_err(|e| StoreError::Unavailable(Box::new(e)).into())
+        check_durable(&mut connection).await.map_err(Fail::Unusable)
     }
 }

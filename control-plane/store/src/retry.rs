@@ -1,10 +1,16 @@
 //! Bounded repetition of a call that lost against other writers, and an end to calls that the server never answers.
-use std::{future::Future, time::Duration};
+use std::{
+    future::Future,
+    time::{Duration, Instant},
+};
 
 use opentelemetry::KeyValue;
 use tidegate_policy::ports::StoreError;
 
-use crate::{error::Fail, store::PgStore};
+use crate::{
+    error::{Fail, Failure},
+    store::PgStore,
+};
 
 const ATTEMPTS: u32 = 5;
 
@@ -29,9 +35,10 @@ impl PgStore {
             }
         };
         let result = match tokio::time::timeout(self.options.call_timeout, all).await {
-            Ok(result) => result.map_err(Fail::into_store_error),
-            Err(elapsed) => Err(StoreError::Unavailable(Box::new(elapsed))),
+            Ok(result) => result,
+            Err(elapsed) => Err(Fail::Unanswered(elapsed)),
         };
+        let result = result.map_err(|fail| fail.sorted().unwrap_or_else(|failure| self.failed(name, failure)));
         let outcome = match &result {
             Ok(_) => "ok",
             Err(StoreError::Unavailable(_)) => "unavailable",
@@ -39,5 +46,13 @@ impl PgStore {
         };
         self.metrics.calls.add(1, &[KeyValue::new("operation", name), KeyValue::new("outcome", outcome)]);
         result
+    }
+
+    /// The only place that says why the database failed: the caller gets no more than the first line of it.
+    fn failed(&self, operation: &'static str, failure: Failure) -> StoreError {
+        if let Some(failures) = self.quiet.due(failure.kind(), Instant::now()) {
+            tracing::warn!(operation, failures, cause = failure.chain(), "the policy store failed");
+        }
+        StoreError::Unavailable(Box::new(failure))
     }
 }

@@ -10,7 +10,7 @@ use tidegate_policy::{
 };
 use tokio::{sync::watch, task::AbortHandle};
 
-use crate::Options;
+use crate::{Options, quiet::Quiet};
 
 /// The policy store.
 #[derive(Clone)]
@@ -18,6 +18,7 @@ pub struct PgStore {
     pub(crate) pool: PgPool,
     pub(crate) options: Arc<Options>,
     pub(crate) metrics: Metrics,
+    pub(crate) quiet: Arc<Quiet>,
     pub(crate) changes: watch::Receiver<i64>,
     pub(crate) _watcher: Arc<Watcher>,
 }
@@ -134,7 +135,17 @@ impl ObjectStore for PgStore {
         author: &Author,
         dry_run: bool,
     ) -> Result<Written, StoreError> {
-        self.run("rollback", || self.roll_back(revision, key, By { author, dry_run })).await
+        self.run("rollback", || self.roll_back((None, revision), key, By { author, dry_run })).await
+    }
+
+    async fn rollback_on(
+        &self,
+        on: i64,
+        revision: i64,
+        key: Option<&ObjectKey>,
+        author: &Author,
+    ) -> Result<Written, StoreError> {
+        self.run("rollback", || self.roll_back((Some(on), revision), key, By { author, dry_run: false })).await
     }
 
     async fn adopt(&self, key: &ObjectKey, author: &Author) -> Result<StoredObject, StoreError> {

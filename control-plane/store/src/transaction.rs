@@ -2,11 +2,12 @@
 //! their revisions, and counts up last. One transaction makes at most one revision.
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgPool, Postgres, Transaction};
-use tidegate_policy::ports::{Author, Outcome, StoredObject};
+use tidegate_policy::ports::{Outcome, StoredObject};
 
 use crate::{
     error::Fail,
     rows::{outcome_name, source_name},
+    store::By,
 };
 
 /// Tells every replica that something that compile reads is different. The last statement before COMMIT.
@@ -18,21 +19,23 @@ pub(crate) async fn announce(connection: &mut PgConnection) -> sqlx::Result<()> 
 
 pub(crate) struct WriteTx<'a> {
     tx: Transaction<'static, Postgres>,
-    author: &'a Author,
+    by: By<'a>,
     /// The revision that this transaction makes, if it changes anything.
     pub(crate) next: i64,
     pub(crate) now: DateTime<Utc>,
+    /// From this revision on, the history has every line.
+    pub(crate) kept_from: i64,
     changed: bool,
 }
 
 impl<'a> WriteTx<'a> {
-    pub(crate) async fn begin(pool: &PgPool, author: &'a Author) -> Result<Self, Fail> {
+    pub(crate) async fn begin(pool: &PgPool, by: By<'a>) -> Result<Self, Fail> {
         let mut tx = pool.begin().await?;
-        let revision: i64 =
-            sqlx::query_scalar("SELECT revision FROM store_revision FOR UPDATE").fetch_one(&mut *tx).await?;
+        let (revision, kept_from): (i64, i64) =
+            sqlx::query_as("SELECT revision, kept_from FROM store_revision FOR UPDATE").fetch_one(&mut *tx).await?;
         // Asked after the lock is held, so that times go up with revisions.
         let now = sqlx::query_scalar("SELECT clock_timestamp()").fetch_one(&mut *tx).await?;
-        Ok(Self { tx, author, next: revision + 1, now, changed: false })
+        Ok(Self { tx, by, next: revision + 1, now, kept_from, changed: false })
     }
 
     pub(crate) fn connection(&mut self) -> &mut PgConnection {
@@ -42,6 +45,12 @@ impl<'a> WriteTx<'a> {
     /// The newest revision that was committed before this transaction.
     pub(crate) fn current(&self) -> i64 {
         self.next - 1
+    }
+
+    /// The revision that an answer names for an object that changed: the one that this transaction makes. A dry run makes none,
+    /// and its number will be somebody else's, so there it is the one that is `stored` (0: there is no such object).
+    pub(crate) fn told(&self, stored: i64) -> i64 {
+        if self.by.dry_run { stored } else { self.next }
     }
 
     /// Appends a line to the history: what `object` is after this transaction.
@@ -57,8 +66,8 @@ impl<'a> WriteTx<'a> {
         .bind(&object.key.object.namespace)
         .bind(&object.key.object.name)
         .bind(self.now)
-        .bind(&self.author.name)
-        .bind(source_name(self.author.source))
+        .bind(&self.by.author.name)
+        .bind(source_name(self.by.author.source))
         .bind(outcome_name(outcome))
         .bind(object.uid)
         .bind(object.generation)
@@ -71,8 +80,8 @@ impl<'a> WriteTx<'a> {
     }
 
     /// Commits, or for a dry run undoes everything.
-    pub(crate) async fn finish(mut self, dry_run: bool) -> Result<(), Fail> {
-        if dry_run || !self.changed {
+    pub(crate) async fn finish(mut self) -> Result<(), Fail> {
+        if self.by.dry_run || !self.changed {
             return Ok(self.tx.rollback().await?);
         }
         sqlx::query("UPDATE store_revision SET revision = $1").bind(self.next).execute(&mut *self.tx).await?;

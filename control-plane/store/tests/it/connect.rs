@@ -30,6 +30,20 @@ async fn a_read_only_database_is_refused() {
     assert_eq!(PgStore::connect(&url).await.unwrap_err().code(), "TG-1213");
 }
 
+#[test]
+fn the_newest_server_is_found_and_an_unpacked_one_gets_its_libraries() {
+    let tools = tempfile::tempdir().unwrap();
+    let lib = tools.path().join("postgres/usr/lib");
+    for dir in ["postgresql/9/bin", "postgresql/15/bin", "postgresql/16/bin", "postgresql/common", "x86_64-linux-gnu"] {
+        std::fs::create_dir_all(lib.join(dir)).unwrap();
+    }
+    let found = pg::versions(&lib.join("postgresql"));
+    assert_eq!(found, ["16", "15", "9"].map(|v| lib.join("postgresql").join(v).join("bin")));
+    let libraries = pg::libraries(&found[0].join("postgres"), tools.path()).unwrap();
+    assert_eq!(std::env::split_paths(&libraries).next(), Some(lib.join("x86_64-linux-gnu")));
+    assert_eq!(pg::libraries("/usr/lib/postgresql/16/bin/postgres".as_ref(), tools.path()), None);
+}
+
 #[tokio::test]
 async fn replicas_that_start_together_migrate_once() {
     let url = pg::database();

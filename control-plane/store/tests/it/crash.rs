@@ -17,8 +17,8 @@ async fn no_answered_write_is_lost_when_the_database_is_killed() {
     let mut server = pg::Server::start(&[]);
     let store = PgStore::connect(&server.database()).await.unwrap();
     let mut changes = store.changes();
-    // Per object, the last number that was answered, and the last that was tried.
-    let answered = Arc::new(Mutex::new(BTreeMap::<String, (i64, i64)>::new()));
+    // Every write that was answered: object, number, and the revision that it was said to be.
+    let answered = Arc::new(Mutex::new(Vec::<(String, i64, i64)>::new()));
     let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
     let writers: Vec<_> = (0..6)
         .map(|w| {
@@ -28,11 +28,9 @@ async fn no_answered_write_is_lost_when_the_database_is_killed() {
                 let mut n = 0;
                 while !stop.load(std::sync::atomic::Ordering::Relaxed) {
                     n += 1;
-                    answered.lock().unwrap().entry(name.clone()).or_default().1 = n;
-                    if store.write(vec![put(&model(&name), json!({"n": n}))], &rest(), false).await.is_ok() {
-                        answered.lock().unwrap().entry(name.clone()).or_default().0 = n;
-                    } else {
-                        sleep(Duration::from_millis(20)).await;
+                    match store.write(vec![put(&model(&name), json!({"n": n}))], &rest(), false).await {
+                        Ok(done) => answered.lock().unwrap().push((name.clone(), n, done[0].0.revision)),
+                        Err(_) => sleep(Duration::from_millis(20)).await,
                     }
                 }
             })
@@ -52,23 +50,31 @@ async fn no_answered_write_is_lost_when_the_database_is_killed() {
         writer.await.unwrap();
     }
     let all = store.read_all().await.unwrap();
-    let answered = answered.lock().unwrap().clone();
-    assert!(answered.values().all(|(done, _)| *done > 3), "each writer got on: {answered:?}");
-    for (name, (done, tried)) in &answered {
-        let stored = all.objects.iter().find(|o| &o.key.object.name == name).unwrap().spec["n"].as_i64().unwrap();
-        assert!(stored >= *done && stored <= *tried, "{name}: stored {stored}, answered {done}, tried {tried}");
-    }
-    let mut seen = std::collections::BTreeSet::new();
+    // Each revision is one write here; a number that was lost and given again would be another write's.
+    let mut history = BTreeMap::new();
     let mut after = None;
     loop {
         let page = store.history(None, 500, after.as_deref()).await.unwrap();
-        seen.extend(page.items.iter().map(|r| r.revision));
+        let said = |spec: &Option<serde_json::Value>| spec.as_ref().unwrap()["n"].as_i64().unwrap();
+        history.extend(page.items.into_iter().map(|r| (r.revision, (said(&r.spec), r.key.object.name))));
         after = page.next;
         if after.is_none() {
             break;
         }
     }
-    assert_eq!(seen.len(), usize::try_from(all.revision).unwrap(), "no revision is missing");
+    assert_eq!(history.len(), usize::try_from(all.revision).unwrap(), "no revision is missing");
+    let answered = std::mem::take(&mut *answered.lock().unwrap());
+    for writer in 0..6 {
+        let got_on = answered.iter().filter(|(name, ..)| *name == format!("w{writer}")).count();
+        assert!(got_on > 3, "w{writer} was answered {got_on} times");
+    }
+    for (name, n, revision) in answered {
+        assert_eq!(history.get(&revision), Some(&(n, name)), "an answered write is what it was said to be");
+    }
+    for object in &all.objects {
+        let last = (object.spec["n"].as_i64().unwrap(), object.key.object.name.clone());
+        assert_eq!(history.get(&object.revision), Some(&last), "what is in force is the end of the history");
+    }
 
     // The wake-up outlives it all.
     sleep(Duration::from_millis(500)).await;

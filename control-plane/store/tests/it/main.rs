@@ -5,11 +5,13 @@ mod changes;
 mod connect;
 mod crash;
 mod credentials;
+mod failures;
 mod history;
 mod leases;
 mod model;
 mod objects;
 mod pg;
+mod retention;
 
 use serde_json::{Value, json};
 use tidegate_policy::{

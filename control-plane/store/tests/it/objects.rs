@@ -7,8 +7,9 @@ use tidegate_policy::{
     kinds::Kind,
     ports::{ObjectStore, Outcome, Source, StoreError, Write},
 };
+use tidegate_store::{Options, PgStore};
 
-use super::{key, kubernetes, model, put, rest, store};
+use super::{key, kubernetes, model, pg, put, rest, store};
 
 #[tokio::test]
 async fn an_object_is_created_changed_and_left_alone() {
@@ -150,10 +151,13 @@ async fn a_dry_run_answers_the_same_and_leaves_nothing() {
     let store = store().await;
     let m = model("a");
     let dry = store.write(vec![put(&m, json!({"n": 1}))], &rest(), true).await.unwrap();
-    assert_eq!((dry[0].1, dry[0].0.revision), (Outcome::Created, 1));
+    assert_eq!((dry[0].1, dry[0].0.revision), (Outcome::Created, 0), "the next number will be somebody else's");
     assert!(matches!(store.get(&m).await, Err(StoreError::NotFound { .. })));
     store.write(vec![put(&m, json!({"n": 1}))], &rest(), false).await.unwrap();
-    store.delete(&m, None, &rest(), true).await.unwrap();
+    let changed = store.write(vec![put(&m, json!({"n": 2}))], &rest(), true).await.unwrap();
+    assert_eq!((changed[0].1, changed[0].0.revision), (Outcome::Configured, 1), "what is stored");
+    assert_eq!(changed[0].0.spec, json!({"n": 2}));
+    assert_eq!(store.delete(&m, None, &rest(), true).await.unwrap().revision, 1);
     store.rollback(1, None, &rest(), true).await.unwrap();
     assert_eq!(store.get(&m).await.unwrap().revision, 1);
     let page = store.history(None, 10, None).await.unwrap();
@@ -188,6 +192,41 @@ async fn pages_hold_every_object_once_in_order() {
     assert_eq!(store.list(Kind::Model, Some("z"), 500, None).await.unwrap().items.len(), 6);
     assert!(matches!(store.list(Kind::Model, None, 5, Some("a/b/c")).await, Err(StoreError::BadRequest { .. })));
     assert!(matches!(store.history(None, 5, Some("x")).await, Err(StoreError::BadRequest { .. })));
+}
+
+#[tokio::test]
+async fn a_page_ends_at_its_bytes_and_the_next_goes_on() {
+    let mut options = Options::from_url(&pg::database()).unwrap();
+    options.page_bytes = 10_000;
+    let store = PgStore::connect_with(options).await.unwrap();
+    let names: Vec<String> = (0..40).map(|n| format!("m{n:02}")).collect();
+    for name in &names {
+        // One is larger than a page may be: it is a page of its own.
+        let size = if name == "m20" { 50_000 } else { 2_000 };
+        store.write(vec![put(&model(name), json!({"text": "x".repeat(size)}))], &rest(), false).await.unwrap();
+    }
+    let (mut listed, mut after) = (Vec::new(), None);
+    loop {
+        let page = store.list(Kind::Model, None, 500, after.as_deref()).await.unwrap();
+        assert!((1..=4).contains(&page.items.len()), "{}", page.items.len());
+        listed.extend(page.items.into_iter().map(|o| o.key.object.name));
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    assert_eq!(listed, names);
+    let mut lines = Vec::new();
+    loop {
+        let page = store.history(None, 500, after.as_deref()).await.unwrap();
+        assert!((1..=4).contains(&page.items.len()), "{}", page.items.len());
+        lines.extend(page.items.into_iter().map(|r| r.revision));
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    assert_eq!(lines, (1..=40).rev().collect::<Vec<i64>>());
 }
 
 #[tokio::test]

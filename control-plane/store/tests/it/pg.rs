@@ -46,15 +46,58 @@ fn shared() -> Server {
     receiver.recv().unwrap()
 }
 
-/// A program of Postgres: on PATH, or in Debian's folder of the newest version.
+/// `$TIDEGATE_TOOLS`, or `~/.cache/tidegate/tools`: there `make tools` unpacks Postgres for a user who may not install it.
+fn tools() -> PathBuf {
+    let home = || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cache/tidegate/tools");
+    std::env::var_os("TIDEGATE_TOOLS").map_or_else(home, PathBuf::from)
+}
+
+/// The `bin` folders of the versions below `base`, the newest first: 9 is older than 15.
+pub fn versions(base: &Path) -> Vec<PathBuf> {
+    let version = |dir: &Path| dir.file_name()?.to_str()?.parse::<u32>().ok();
+    let mut found: Vec<(u32, PathBuf)> = std::fs::read_dir(base)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| Some((version(&entry.path())?, entry.path().join("bin"))))
+        .collect();
+    found.sort();
+    found.into_iter().rev().map(|(_, bin)| bin).collect()
+}
+
+/// Where programs of Postgres are: the first folder that has a server, then all others, for what that one lacks.
+fn folders() -> &'static [PathBuf] {
+    static FOLDERS: OnceLock<Vec<PathBuf>> = OnceLock::new();
+    FOLDERS.get_or_init(|| {
+        let mut all: Vec<PathBuf> = std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()).collect();
+        all.extend(versions(Path::new("/usr/lib/postgresql")));
+        all.extend(versions(&tools().join("postgres/usr/lib/postgresql")));
+        let server = all.iter().find(|dir| dir.join("initdb").exists() && dir.join("postgres").exists()).cloned();
+        server.into_iter().chain(all).collect()
+    })
+}
+
 fn program(name: &str) -> PathBuf {
-    let on_path = std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()).collect::<Vec<_>>();
-    let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
-    let mut debian: Vec<PathBuf> = versions.map(|e| e.path().join("bin")).collect();
-    debian.sort();
-    debian.reverse();
-    let found = on_path.into_iter().chain(debian).map(|dir| dir.join(name)).find(|path| path.exists());
-    found.unwrap_or_else(|| panic!("{name} is missing: install the package postgresql, or put it on PATH"))
+    let found = folders().iter().map(|dir| dir.join(name)).find(|path| path.exists());
+    found.unwrap_or_else(|| panic!("{name} is missing: run `make tools`, or install the package postgresql"))
+}
+
+/// The libraries of a program that was unpacked below `tools`, and not installed.
+pub fn libraries(program: &Path, tools: &Path) -> Option<std::ffi::OsString> {
+    let unpacked = tools.join("postgres/usr/lib");
+    if !program.starts_with(&unpacked) {
+        return None;
+    }
+    let below = std::fs::read_dir(&unpacked).into_iter().flatten().flatten().map(|entry| entry.path());
+    let machine = below.filter(|dir| dir.to_string_lossy().ends_with("-linux-gnu"));
+    std::env::join_paths(machine.chain([unpacked.clone()])).ok()
+}
+
+fn with_libraries(mut command: Command, program: &Path) -> Command {
+    if let Some(libraries) = libraries(program, &tools()) {
+        command.env("LD_LIBRARY_PATH", libraries);
+    }
+    command
 }
 
 /// Postgres refuses root: there it runs as `postgres` or `nobody`.
@@ -78,7 +121,13 @@ fn command(program: &Path) -> Command {
         }
     };
     command.current_dir("/").env("LC_ALL", "C").process_group(0).stdin(Stdio::null());
-    command
+    with_libraries(command, program)
+}
+
+/// A client program; it runs as who runs the tests.
+fn client(name: &str) -> Command {
+    let program = program(name);
+    with_libraries(Command::new(&program), &program)
 }
 
 impl Server {
@@ -122,7 +171,7 @@ impl Server {
     /// Runs a client program against the server and returns what it printed.
     pub fn client(&self, name: &str, args: &[&str]) -> String {
         let socket = self.root.path().join("s");
-        let out = Command::new(program(name)).arg("-h").arg(socket).args(["-U", "postgres"]).args(args).output();
+        let out = client(name).arg("-h").arg(socket).args(["-U", "postgres"]).args(args).output();
         let out = out.unwrap();
         assert!(out.status.success(), "{name}: {}", String::from_utf8_lossy(&out.stderr));
         String::from_utf8(out.stdout).unwrap()
@@ -145,7 +194,7 @@ impl Server {
     fn wait(&self) {
         let end = Instant::now() + Duration::from_secs(30);
         let ready = || {
-            let ask = Command::new(program("pg_isready")).arg("-qh").arg(self.root.path().join("s")).status();
+            let ask = client("pg_isready").arg("-qh").arg(self.root.path().join("s")).status();
             ask.unwrap().success()
         };
         while !ready() {
