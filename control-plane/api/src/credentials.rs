@@ -14,14 +14,11 @@ use ring::{
 use serde_json::{Value, json};
 use subtle::ConstantTimeEq;
 use tidegate_policy::ports::{AdminToken, ApiKey, Everything, NodeAuth, NodeIdentity, NodeToken};
+use tidegate_proto::contract::{API_KEY_ISSUER, API_KEY_PREFIX};
 use zeroize::Zeroizing;
 
 /// How API keys are signed: the JWS `alg`, and with [`key_pair`] the only place that knows it.
 pub const API_KEY_ALG: &str = "EdDSA";
-/// `iss` of every API key.
-pub const API_KEY_ISSUER: &str = "tidegate";
-/// What every API key begins with, before the compact JWT.
-pub const API_KEY_PREFIX: &str = "tg_";
 /// What an administrator's token begins with.
 pub const ADMIN_PREFIX: &str = "tga_";
 /// What a node's token begins with.
@@ -146,6 +143,8 @@ pub struct TokenTable(ArcSwap<Tokens>);
 
 #[derive(Default)]
 struct Tokens {
+    /// The store was read at least once.
+    filled: bool,
     admins: Vec<([u8; 32], Arc<str>)>,
     nodes: HashMap<[u8; 32], NodeIdentity>,
 }
@@ -163,9 +162,16 @@ impl TokenTable {
         let admins = everything.admin_tokens.iter();
         let nodes = everything.node_tokens.iter();
         self.0.store(Arc::new(Tokens {
+            filled: true,
             admins: admins.filter_map(|t| Some((hash(&t.sha256)?, t.name.as_str().into()))).collect(),
             nodes: nodes.filter_map(|t| Some((hash(&t.sha256)?, t.identity.clone()))).collect(),
         }));
+    }
+
+    /// Whether the store was read yet. Until then a good token cannot be told from a bad one.
+    #[must_use]
+    pub fn is_filled(&self) -> bool {
+        self.0.load().filled
     }
 
     /// Name of the administrator whose token this is. Takes the token, or a whole `Bearer` header value.

@@ -1,21 +1,26 @@
 //! Which nodes are here and what each has: the truth behind `/api/v1/nodes`, `proxy-status` and `Programmed`.
 //! In memory only and rebuilt from the streams; it never decides what a node is served.
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use chrono::{DateTime, Utc};
-use serde::Serialize;
 use tidegate_policy::ports::{NodeIdentity, NodeRole};
-use tidegate_xds::{SyncState, Variant};
+use tidegate_xds::Variant;
 use tokio::sync::watch;
 
 use crate::ads::group_of;
 
+mod answers;
+#[cfg(test)]
+mod tests;
+mod tickets;
 mod view;
 
+pub use answers::{Answers, Progress};
+pub(crate) use tickets::{Answered, ReportTicket, Standing, StreamTicket};
 pub use view::{NodeStatus, NodeTypeStatus, RefusedResource, WorkerLoad, WorkerVersion, WorkerView};
 
 /// Nodes that are remembered; beyond it the one that left first is forgotten.
@@ -54,22 +59,10 @@ struct Record {
     address: Option<SocketAddr>,
     variant: Option<Variant>,
     build: String,
-    types: Vec<tidegate_xds::TypeStatus>,
-    /// What the last stream left unfinished, for the next: `tidegate_xds::Stream::unfinished`.
-    unfinished: BTreeSet<Arc<str>>,
+    standing: Standing,
+    /// Ticket number of the newest fleet stream that reported, while it is open.
+    reports: Option<u64>,
     worker: Option<WorkerView>,
-}
-
-/// How far the nodes of a group are with one publication.
-#[derive(Clone, PartialEq, Eq, Default, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Progress {
-    /// Connected nodes that have ACKed everything up to it.
-    pub acked: Vec<String>,
-    /// Connected nodes that have not answered everything yet.
-    pub pending: Vec<String>,
-    /// What connected nodes refuse: node id and the resource (an empty name: not known which).
-    pub refused: Vec<(String, RefusedResource)>,
 }
 
 impl Default for NodeRegistry {
@@ -99,17 +92,18 @@ impl NodeRegistry {
         self.tick.subscribe()
     }
 
-    /// How far the connected nodes of `group` are with publication `generation` (`GroupState::seq` of that group).
-    pub fn progress(&self, group: &str, generation: u64) -> Progress {
-        let mut progress = Progress::default();
+    /// What the connected nodes of `group` have answered, at this moment. One pass over the group under the lock: take it
+    /// once and ask it about as many publications as you like.
+    pub fn answers(&self, group: &str) -> Answers {
         let inner = self.lock();
-        for (id, record) in inner.nodes.iter().filter(|(_, r)| r.group == group && r.stream.is_some()) {
-            let refusals = record.types.iter().flat_map(view::refusals);
-            progress.refused.extend(refusals.map(|refused| (id.clone(), refused)));
-            let acked = !record.types.is_empty() && record.types.iter().all(|t| t.generation >= generation);
-            if acked { &mut progress.acked } else { &mut progress.pending }.push(id.clone());
-        }
-        progress
+        let connected = inner.nodes.iter().filter(|(_, record)| record.group == group && record.stream.is_some());
+        connected.map(|(id, record)| (id.clone(), &record.standing)).collect()
+    }
+
+    /// How far the connected nodes of `group` are with publication `generation` (`GroupState::seq` of that group), whatever
+    /// they refuse.
+    pub fn progress(&self, group: &str, generation: u64) -> Progress {
+        self.answers(group).progress(generation, |_| true)
     }
 
     /// An ADS stream opened. A second stream of a node replaces the first in the registry.
@@ -128,35 +122,19 @@ impl NodeRegistry {
         record.address = peer.address;
         record.variant = Some(peer.variant);
         record.build = peer.build;
-        record.types.clear();
-        let unfinished = std::mem::take(&mut record.unfinished);
+        // What the stream before left unfinished stays: it may not even have been seen to end.
+        let unfinished = std::mem::take(&mut record.standing).unfinished;
+        record.standing.unfinished.clone_from(&unfinished);
         drop(inner);
         self.changed();
-        StreamTicket { registry: self.clone(), node_id, number, last: Vec::new(), unfinished }
+        StreamTicket::new(self.clone(), (node_id, number), unfinished)
     }
 
-    /// A worker reported. Load figures alone do not tick.
-    pub(crate) fn reported(&self, identity: &NodeIdentity, view: WorkerView) {
+    /// A fleet stream opened. Nothing is known of the worker before it reports.
+    pub(crate) fn connect_worker(self: &Arc<Self>, identity: NodeIdentity) -> ReportTicket {
         let mut inner = self.lock();
-        let record = inner.record(identity);
-        let facts =
-            |view: &WorkerView| (view.incarnation.clone(), view.state.clone(), view.versions.clone(), view.connected);
-        let changed = record.worker.as_ref().map(facts) != Some(facts(&view));
-        record.worker = Some(view);
-        drop(inner);
-        if changed {
-            self.changed();
-        }
-    }
-
-    /// The fleet stream of this incarnation ended.
-    pub(crate) fn report_ended(&self, node_id: &str, incarnation: &str) {
-        let mut inner = self.lock();
-        let worker = inner.nodes.get_mut(node_id).and_then(|record| record.worker.as_mut());
-        let Some(worker) = worker.filter(|worker| worker.incarnation == incarnation) else { return };
-        worker.connected = false;
-        drop(inner);
-        self.changed();
+        inner.streams += 1;
+        ReportTicket { registry: self.clone(), identity, number: inner.streams }
     }
 
     fn changed(&self) {
@@ -187,57 +165,10 @@ impl Inner {
             address: None,
             variant: None,
             build: String::new(),
-            types: Vec::new(),
-            unfinished: BTreeSet::new(),
+            standing: Standing::default(),
+            reports: None,
             worker: None,
         })
-    }
-}
-
-/// An open ADS stream in the registry; dropping it says that the node left.
-#[derive(Debug)]
-pub(crate) struct StreamTicket {
-    registry: Arc<NodeRegistry>,
-    node_id: String,
-    number: u64,
-    last: Vec<tidegate_xds::TypeStatus>,
-    /// Of the stream before at first, of this one at its end.
-    pub unfinished: BTreeSet<Arc<str>>,
-}
-
-impl StreamTicket {
-    /// Where the types of the stream stand now. Cheap when nothing changed.
-    pub fn report(&mut self, types: Vec<tidegate_xds::TypeStatus>) {
-        if types == self.last {
-            return;
-        }
-        let mut inner = self.registry.lock();
-        let record = inner.nodes.get_mut(&self.node_id).filter(|record| record.stream == Some(self.number));
-        if let Some(record) = record {
-            record.types.clone_from(&types);
-        }
-        drop(inner);
-        let sent_only = |t: &tidegate_xds::TypeStatus| t.state == SyncState::Stale;
-        let worth_a_tick = !types.iter().all(sent_only);
-        self.last = types;
-        if worth_a_tick {
-            self.registry.changed();
-        }
-    }
-}
-
-impl Drop for StreamTicket {
-    fn drop(&mut self) {
-        let registry = self.registry.clone();
-        let mut inner = registry.lock();
-        let record = inner.nodes.get_mut(&self.node_id).filter(|record| record.stream == Some(self.number));
-        if let Some(record) = record {
-            record.stream = None;
-            record.unfinished = std::mem::take(&mut self.unfinished);
-            record.since = Utc::now();
-        }
-        drop(inner);
-        registry.changed();
     }
 }
 

@@ -15,8 +15,8 @@ use super::{
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Applied {
-    /// The revision that holds these documents: a new one if anything changed.
-    pub revision: i64,
+    /// The revision that holds these documents: a new one if anything changed. Null in a dry run, which makes none.
+    pub revision: Option<i64>,
     /// One per document, in their order.
     pub results: Vec<AppliedObject>,
 }
@@ -30,7 +30,8 @@ pub struct AppliedObject {
     pub name: String,
     /// `Created`, `Configured` or `Unchanged`.
     pub outcome: String,
-    pub resource_version: String,
+    /// In a dry run what is stored now: null when nothing is.
+    pub resource_version: Option<String>,
     /// What is allowed but probably not meant.
     pub warnings: Vec<String>,
 }
@@ -81,11 +82,11 @@ pub async fn apply(
             namespace: object.key.object.namespace.clone(),
             name: object.key.object.name.clone(),
             outcome: render::outcome(*outcome).to_owned(),
-            resource_version: object.revision.to_string(),
+            resource_version: render::version(object),
             warnings: warnings.next().unwrap_or_default(),
         })
         .collect();
-    let revision = stored.iter().map(|o| o.revision).max().unwrap_or_default();
+    let revision = stored.iter().map(|o| o.revision).max().filter(|_| !query.dry_run);
     Ok(Json(Applied { revision, results }))
 }
 

@@ -56,8 +56,11 @@ impl Gatekeeper {
     }
 }
 
-/// Lets a request through with its [`Author`], or answers 401.
+/// Lets a request through with its [`Author`], or answers 401; 503 until the tokens are known.
 pub async fn check(State(keeper): State<Gatekeeper>, mut request: Request, next: Next) -> Result<Response, ApiError> {
+    if !keeper.tokens.is_filled() {
+        return Err(ApiError::NotReady { what: "the tokens have not been read from the store yet" });
+    }
     let mut values = request.headers().get_all(header::AUTHORIZATION).iter();
     let name = match (values.next().and_then(|v| v.to_str().ok()), values.next()) {
         // Exactly one header, with the scheme: a bare token is refused.

@@ -2,11 +2,14 @@
 //! anything that is not a [`ValidObject`].
 use tidegate_policy::{
     kinds::Kind,
-    ports::{Everything, ObjectKey, StoreError, StoredObject, Write},
+    ports::{ANY_REVISION, Author, Everything, ObjectKey, Outcome, StoreError, StoredObject},
     validate::{self, ValidObject},
 };
 
-use super::{AdminState, ApiError, input::Precondition};
+use super::{
+    AdminState, ApiError,
+    input::{Precondition, Target},
+};
 
 /// Reads a body of one or more documents, with every mistake of every document.
 pub fn read(bytes: &[u8]) -> Result<Vec<ValidObject>, ApiError> {
@@ -27,22 +30,32 @@ pub fn read_one(bytes: &[u8], key: &ObjectKey) -> Result<ValidObject, ApiError> 
     Ok(object)
 }
 
-/// The write of a PUT. The document's resourceVersion and If-Match must not contradict each other.
-pub async fn conditional(state: &AdminState, object: &ValidObject, condition: Precondition) -> Result<Write, ApiError> {
+/// Does a PUT. The document's resourceVersion and If-Match must not contradict each other.
+pub async fn write(
+    state: &AdminState,
+    author: &Author,
+    object: &ValidObject,
+    target: &Target,
+) -> Result<(StoredObject, Outcome), ApiError> {
     let mut write = object.to_write();
-    let expected = match condition {
-        Precondition::None => return Ok(write),
-        Precondition::Absent => 0,
-        Precondition::Revision(n) => n,
-        // Whoever sends `*` wants to change what is there, whichever it is.
-        Precondition::Exists => state.store.get(&write.key).await?.revision,
+    let said = write.expected_revision;
+    let (expected, contradicts) = match target.condition {
+        Precondition::None => (said, false),
+        Precondition::Absent => (Some(0), said.is_some_and(|r| r != 0)),
+        Precondition::Revision(n) => (Some(n), said.is_some_and(|r| r != n)),
+        // Whoever sends `*` wants to change what is there, whichever it is; a revision that is named exists.
+        Precondition::Exists => (said.or(Some(ANY_REVISION)), said == Some(0)),
     };
-    if write.expected_revision.is_some_and(|r| r != expected) {
+    if contradicts {
         let what = "metadata.resourceVersion contradicts If-Match or If-None-Match".to_owned();
         return Err(ApiError::Mismatch { what });
     }
-    write.expected_revision = Some(expected);
-    Ok(write)
+    write.expected_revision = expected;
+    only(state.store.write(vec![write], author, target.dry_run).await?)
+}
+
+fn only(mut written: Vec<(StoredObject, Outcome)>) -> Result<(StoredObject, Outcome), ApiError> {
+    written.pop().ok_or(ApiError::Internal)
 }
 
 /// Warnings about the policies as they would be after `changed`, one list per changed object.

@@ -1,5 +1,6 @@
 //! Why a request failed, and the one table that says which status, code and title each reason has. A problem document
-//! (RFC 9457) never carries a secret, a connection string or the text of an error of the database.
+//! (RFC 9457) never carries a secret, a connection string or the text of an error of the database: of a failed store it has
+//! the store's own first line, which says what kind of failure it was. The cause is in the store's log.
 use axum::{
     Json,
     response::{IntoResponse, Response},
@@ -20,7 +21,7 @@ const PAGES: &str = "https://tidegate.dev/errors/";
 pub enum ApiError {
     #[error("{}", summary(.0))]
     Rejected(Rejections),
-    #[error(transparent)]
+    #[error("{}", store_text(.0))]
     Store(#[from] StoreError),
     #[error("send `Authorization: Bearer <admin token>`; the token is in the file admin-token of the data directory")]
     Unauthorized,
@@ -50,19 +51,13 @@ pub enum ApiError {
 struct Row(StatusCode, &'static str, &'static str);
 
 impl ApiError {
-    /// Stable code; the page docs/errors/<code>.md says what to do.
-    #[must_use]
-    pub fn code(&self) -> &'static str {
-        self.row().1
-    }
-
-    /// The mapping table.
+    /// The mapping table. A code is stable; the page docs/errors/<code>.md says what to do.
     fn row(&self) -> Row {
         use StatusCode as S;
         match self {
             Self::Rejected(r) => rejected(r),
             Self::Store(StoreError::Unavailable(_)) => {
-                Row(S::SERVICE_UNAVAILABLE, "TG-1200", "The policy store is not reachable")
+                Row(S::SERVICE_UNAVAILABLE, "TG-1200", "The policy store cannot be used")
             }
             Self::Store(StoreError::Conflict { .. }) => Row(S::CONFLICT, "TG-1201", "The object changed meanwhile"),
             Self::Store(StoreError::OwnedElsewhere { .. }) => {
@@ -122,6 +117,16 @@ fn summary(Rejections(all): &Rejections) -> String {
     }
 }
 
+fn store_text(error: &StoreError) -> String {
+    match error {
+        StoreError::Unavailable(why) => format!("the policy store cannot be used: {why}"),
+        StoreError::Conflict { .. }
+        | StoreError::OwnedElsewhere { .. }
+        | StoreError::NotFound { .. }
+        | StoreError::BadRequest { .. } => error.to_string(),
+    }
+}
+
 /// A problem document, RFC 9457.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Problem {
@@ -159,10 +164,6 @@ impl From<&Rejection> for Mistake {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        if let Self::Store(StoreError::Unavailable(source)) = &self {
-            // The reason goes to the log, not to the caller.
-            tracing::debug!(error = source.as_ref(), "the policy store is not reachable");
-        }
         let problem = self.problem();
         let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, Json(problem)).into_response();

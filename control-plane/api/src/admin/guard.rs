@@ -14,8 +14,6 @@ use super::ApiError;
 
 /// Longest time for a request, body included.
 const LIMIT: Duration = Duration::from_secs(15);
-/// Requests answered at once.
-const IN_FLIGHT: usize = 256;
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Shared by all requests.
@@ -26,12 +24,13 @@ pub struct Guard {
 }
 
 impl Guard {
-    pub fn new() -> Self {
+    /// At most `places` requests at once.
+    pub fn new(places: usize) -> Self {
         let overloads = opentelemetry::global::meter("tidegate")
             .u64_counter("tidegate_admin_overloads")
             .with_description("Requests to the admin API refused because too many were being answered")
             .build();
-        Self { places: Arc::new(Semaphore::new(IN_FLIGHT)), overloads }
+        Self { places: Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS))), overloads }
     }
 }
 

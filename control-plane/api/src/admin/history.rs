@@ -3,7 +3,7 @@ use axum::{Extension, Json, extract::State};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tidegate_policy::{
-    ports::{Author, Outcome},
+    ports::{Author, ObjectKey, Outcome, StoreError, StoredObject},
     validate,
 };
 use utoipa::{IntoParams, ToSchema};
@@ -13,6 +13,9 @@ use super::{
     input::{InQuery, JsonBody, page_size},
     render,
 };
+
+/// Writers that may come between the two halves of a rollback.
+const ROLLBACK_ATTEMPTS: u32 = 5;
 
 /// Of `/revisions`.
 #[derive(Deserialize, IntoParams)]
@@ -24,7 +27,8 @@ pub struct RevisionQuery {
     /// `metadata.continue` of the page before.
     #[serde(rename = "continue")]
     after: Option<String>,
-    /// Only this object: kind (any of its names), namespace (`default` when absent) and name.
+    /// Only one object: kind (any of its names) and `name` go together, `namespace` is `default` when absent. A kind or a
+    /// namespace without a name is an error (400 TG-1304): there is no history of a kind.
     kind: Option<String>,
     namespace: Option<String>,
     name: Option<String>,
@@ -69,7 +73,7 @@ pub struct RollbackRequest {
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RolledBack {
-    /// The new revision; absent when nothing differed.
+    /// The new revision; null when nothing differed, and in a dry run, which makes none.
     pub revision: Option<i64>,
     /// What changed.
     pub results: Vec<RolledBackObject>,
@@ -84,7 +88,36 @@ pub struct RolledBackObject {
     pub name: String,
     /// `Created`, `Configured`, `Deleted` or `Unchanged`.
     pub outcome: String,
-    pub resource_version: String,
+    /// In a dry run what is stored now: null when nothing is.
+    pub resource_version: Option<String>,
+}
+
+/// Tries it first, so that a document from before a rule became stricter is refused, not stored. What is done is what was
+/// tried: when others write between the two, it is tried again, and given up with their conflict.
+async fn roll_back(
+    state: &AdminState,
+    author: &Author,
+    r: &RollbackRequest,
+    key: Option<&ObjectKey>,
+) -> Result<Vec<(StoredObject, Outcome)>, ApiError> {
+    let mut left = ROLLBACK_ATTEMPTS;
+    loop {
+        let on = state.store.history(None, 1, None).await?.revision;
+        let planned = state.store.rollback(r.revision, key, author, true).await?;
+        for (object, outcome) in &planned {
+            if *outcome != Outcome::Deleted {
+                validate::parse_stored(object.key.kind, &object.spec).map_err(ApiError::Rejected)?;
+            }
+        }
+        if r.dry_run {
+            return Ok(planned);
+        }
+        left -= 1;
+        match state.store.rollback_on(on, r.revision, key, author).await {
+            Err(StoreError::Conflict { .. }) if left > 0 => {}
+            other => return Ok(other?),
+        }
+    }
 }
 
 /// Makes every object, or one, what it was right after a revision, by a new revision; the history stays.
@@ -97,16 +130,9 @@ pub async fn rollback(
     JsonBody(r): JsonBody<RollbackRequest>,
 ) -> Result<Json<RolledBack>, ApiError> {
     let key = documents::optional_key(r.kind.as_deref(), r.namespace.as_deref(), r.name.as_deref())?;
-    // Tried first, so that a document from before a rule became stricter is refused, not stored.
-    let planned = state.store.rollback(r.revision, key.as_ref(), &author, true).await?;
-    for (object, outcome) in &planned {
-        if *outcome != Outcome::Deleted {
-            validate::parse_stored(object.key.kind, &object.spec).map_err(ApiError::Rejected)?;
-        }
-    }
-    let done = if r.dry_run { planned } else { state.store.rollback(r.revision, key.as_ref(), &author, false).await? };
+    let done = roll_back(&state, &author, &r, key.as_ref()).await?;
     let changed = done.iter().filter(|(_, outcome)| *outcome != Outcome::Unchanged);
-    let revision = changed.map(|(object, _)| object.revision).max();
+    let revision = changed.map(|(object, _)| object.revision).max().filter(|_| !r.dry_run);
     let results = done
         .iter()
         .map(|(object, outcome)| RolledBackObject {
@@ -114,7 +140,7 @@ pub async fn rollback(
             namespace: object.key.object.namespace.clone(),
             name: object.key.object.name.clone(),
             outcome: render::outcome(*outcome).to_owned(),
-            resource_version: object.revision.to_string(),
+            resource_version: render::version(object),
         })
         .collect();
     Ok(Json(RolledBack { revision, results }))

@@ -22,11 +22,16 @@ const OUTCOME: HeaderName = HeaderName::from_static("x-tidegate-outcome");
 const MAX_WARNINGS: usize = 16;
 
 fn answer(status: StatusCode, object: &StoredObject) -> Response {
-    let mut response = (status, Json(render::document(object))).into_response();
+    let mut response = untagged(status, object);
     if let Some(etag) = render::etag(object) {
         response.headers_mut().insert(header::ETAG, etag);
     }
     response
+}
+
+/// The answer of a dry run: what it says is not stored, so no ETag stands for it.
+fn untagged(status: StatusCode, object: &StoredObject) -> Response {
+    (status, Json(render::document(object))).into_response()
 }
 
 fn add_outcome(response: &mut Response, outcome: Outcome, warnings: &[String]) {
@@ -52,7 +57,8 @@ pub async fn get(
 }
 
 /// Creates or changes one object. `If-Match` or `metadata.resourceVersion` make it conditional (409 TG-1201 when the object
-/// changed meanwhile); `If-None-Match: *` only creates. An unchanged document makes no revision.
+/// changed meanwhile); `If-None-Match: *` only creates. An unchanged document makes no revision. A dry run answers no ETag, and
+/// the resourceVersion that is stored.
 #[utoipa::path(put, path = "/api/v1/namespaces/{namespace}/{plural}/{name}", tag = "objects",
     params(("namespace" = String, Path,), ("plural" = String, Path,), ("name" = String, Path,), WriteQuery,
            ("if-match" = Option<String>, Header,), ("if-none-match" = Option<String>, Header,)),
@@ -68,13 +74,10 @@ pub async fn put(
     Body(bytes): Body,
 ) -> Result<Response, ApiError> {
     let object = documents::read_one(&bytes, &target.key)?;
-    let write = documents::conditional(&state, &object, target.condition).await?;
-    let Some((stored, outcome)) = state.store.write(vec![write], &author, target.dry_run).await?.pop() else {
-        return Err(ApiError::Internal);
-    };
+    let (stored, outcome) = documents::write(&state, &author, &object, &target).await?;
     let warnings = documents::warnings(&state, std::slice::from_ref(&stored)).await.unwrap_or_default();
     let status = if outcome == Outcome::Created { StatusCode::CREATED } else { StatusCode::OK };
-    let mut response = answer(status, &stored);
+    let mut response = if target.dry_run { untagged(status, &stored) } else { answer(status, &stored) };
     add_outcome(&mut response, outcome, &warnings.concat());
     Ok(response)
 }
@@ -98,7 +101,8 @@ pub async fn delete(
         }
     };
     let deleted = state.store.delete(&target.key, expected, &author, target.dry_run).await?;
-    let mut response = answer(StatusCode::OK, &deleted);
+    let mut response =
+        if target.dry_run { untagged(StatusCode::OK, &deleted) } else { answer(StatusCode::OK, &deleted) };
     add_outcome(&mut response, Outcome::Deleted, &[]);
     Ok(response)
 }

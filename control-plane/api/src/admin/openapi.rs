@@ -25,7 +25,9 @@ fn reference(name: &str) -> Value {
 
 fn build() -> Value {
     let mut api = routes::protected().into_openapi();
-    api.merge(routes::open().into_openapi());
+    for open in [routes::open(), routes::probes(), routes::alive()] {
+        api.merge(open.into_openapi());
+    }
     let mut document = serde_json::to_value(api).unwrap_or_default();
     document["openapi"] = "3.1.0".into();
     document["info"] = json!({

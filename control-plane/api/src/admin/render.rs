@@ -20,7 +20,9 @@ pub fn document(object: &StoredObject) -> Value {
     }
     metadata.insert("uid".to_owned(), object.uid.to_string().into());
     metadata.insert("generation".to_owned(), object.generation.into());
-    metadata.insert("resourceVersion".to_owned(), object.revision.to_string().into());
+    if let Some(version) = version(object) {
+        metadata.insert("resourceVersion".to_owned(), version.into());
+    }
     metadata.insert("creationTimestamp".to_owned(), time(object.created_at).into());
     metadata.insert("managedBy".to_owned(), source(object.source).into());
     json!({
@@ -83,6 +85,11 @@ pub fn outcome(outcome: Outcome) -> &'static str {
         Outcome::Unchanged => "Unchanged",
         Outcome::Deleted => "Deleted",
     }
+}
+
+/// The resourceVersion of an object; none when a dry run says what would be made.
+pub fn version(object: &StoredObject) -> Option<String> {
+    (object.revision > 0).then(|| object.revision.to_string())
 }
 
 /// The ETag of an object: its resourceVersion. It does not change with `status`.

@@ -13,6 +13,11 @@ use super::{
     health, history, keys, objects, openapi,
 };
 
+/// Requests answered at once, probes aside.
+const IN_FLIGHT: usize = 256;
+/// Probes answered at once: `/readyz` asks the database.
+const PROBES_IN_FLIGHT: usize = 32;
+
 /// Behind the bearer token.
 pub(super) fn protected() -> OpenApiRouter<AdminState> {
     OpenApiRouter::new()
@@ -32,28 +37,40 @@ pub(super) fn protected() -> OpenApiRouter<AdminState> {
         .routes(routes!(health::nodes))
 }
 
-/// Open to everybody who can connect: nothing here says what the policies are.
-pub(super) fn open() -> OpenApiRouter<AdminState> {
-    OpenApiRouter::new()
-        .routes(routes!(health::healthz))
-        .routes(routes!(health::readyz))
-        .routes(routes!(health::metrics))
-        .routes(routes!(description))
+/// What probes and Prometheus ask. Open to everybody who can connect, as [`open`].
+pub(super) fn probes() -> OpenApiRouter<AdminState> {
+    OpenApiRouter::new().routes(routes!(health::readyz)).routes(routes!(health::metrics))
 }
 
-/// The admin API on its state.
+/// Whether the process lives: asks nothing of anybody.
+pub(super) fn alive() -> OpenApiRouter<AdminState> {
+    OpenApiRouter::new().routes(routes!(health::healthz))
+}
+
+/// Open to everybody who can connect: nothing here says what the policies are.
+pub(super) fn open() -> OpenApiRouter<AdminState> {
+    OpenApiRouter::new().routes(routes!(description))
+}
+
+/// The admin API on its state. However busy it is, probes are answered: else a healthy process would be killed for being used.
 pub fn router(state: AdminState) -> Router {
     let keeper = Gatekeeper::new(state.tokens.clone(), state.source);
     let (protected, _) = protected().split_for_parts();
     let (open, _) = open().split_for_parts();
-    protected
-        .route_layer(middleware::from_fn_with_state(keeper, auth::check))
-        .merge(open)
-        .method_not_allowed_fallback(wrong_method)
-        .fallback(unknown)
-        .layer(DefaultBodyLimit::max(MAX_BODY))
-        .layer(middleware::from_fn_with_state(Guard::new(), guard::watch))
+    let (probes, _) = probes().split_for_parts();
+    let (alive, _) = alive().split_for_parts();
+    let main = protected.route_layer(middleware::from_fn_with_state(keeper, auth::check)).merge(open);
+    guarded(main.fallback(unknown), IN_FLIGHT)
+        .merge(guarded(probes, PROBES_IN_FLIGHT))
+        .merge(guarded(alive, usize::MAX))
         .with_state(state)
+}
+
+fn guarded(router: Router<AdminState>, places: usize) -> Router<AdminState> {
+    router
+        .method_not_allowed_fallback(wrong_method)
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(middleware::from_fn_with_state(Guard::new(places), guard::watch))
 }
 
 async fn unknown(uri: Uri) -> ApiError {

@@ -15,6 +15,9 @@ pub(crate) trait Incoming: prost::Message + Default + Send + 'static {
     /// The node says who it is in its first request only.
     fn take_node(&mut self) -> Option<Node>;
 
+    /// Type URL, and the nonce of the response that it answers (empty for none).
+    fn answers(&self) -> (&str, &str);
+
     fn hand_to(self, stream: &mut Stream, now_ms: u64) -> Vec<Action>;
 }
 
@@ -23,6 +26,10 @@ impl Incoming for DiscoveryRequest {
 
     fn take_node(&mut self) -> Option<Node> {
         self.node.take()
+    }
+
+    fn answers(&self) -> (&str, &str) {
+        (&self.type_url, &self.response_nonce)
     }
 
     fn hand_to(self, stream: &mut Stream, now_ms: u64) -> Vec<Action> {
@@ -42,6 +49,10 @@ impl Incoming for DeltaDiscoveryRequest {
 
     fn take_node(&mut self) -> Option<Node> {
         self.node.take()
+    }
+
+    fn answers(&self) -> (&str, &str) {
+        (&self.type_url, &self.response_nonce)
     }
 
     fn hand_to(self, stream: &mut Stream, now_ms: u64) -> Vec<Action> {

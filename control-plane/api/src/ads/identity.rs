@@ -1,5 +1,5 @@
 //! Who is on the other end: from the bearer token alone. What a node says of itself is only compared with it.
-use std::{net::SocketAddr, sync::Arc};
+use std::{fmt::Display, net::SocketAddr, sync::Arc};
 
 use tidegate_policy::ports::{NodeAuth, NodeIdentity, NodeRole};
 use tidegate_proto::contract::AUTHORIZATION;
@@ -7,14 +7,19 @@ use tonic::metadata::MetadataMap;
 
 use super::refusal::Refusal;
 
-/// Node group of a gateway.
-const GATEWAY: &str = "gateway";
+/// The node group of every gateway.
+pub const GATEWAY_GROUP: &str = "gateway";
+
+/// The node group of a pool's workers; `pool` reads "<namespace>/<name>".
+pub fn worker_group(pool: impl Display) -> String {
+    format!("worker/{pool}")
+}
 
 /// The node group whose configuration an identity is served.
 pub fn group_of(identity: &NodeIdentity) -> String {
     match &identity.role {
-        NodeRole::Gateway => GATEWAY.to_owned(),
-        NodeRole::Worker { pool } => format!("worker/{pool}"),
+        NodeRole::Gateway => GATEWAY_GROUP.to_owned(),
+        NodeRole::Worker { pool } => worker_group(pool),
     }
 }
 

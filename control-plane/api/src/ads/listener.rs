@@ -16,20 +16,14 @@ const HEADER_BYTES: u32 = 16 << 10;
 /// The listener broke.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    #[error("the gRPC listener stopped")]
+    #[error("TG-1420 the gRPC listener stopped")]
     Listener(#[source] tonic::transport::Error),
 }
 
-impl ServeError {
-    /// Stable code, with a page in docs/errors.
-    pub fn code(&self) -> &'static str {
-        match self {
-            ServeError::Listener(_) => "TG-1420",
-        }
-    }
-}
-
 /// Serves ADS and the fleet until `drain` becomes true and the streams have ended (they end themselves).
+///
+/// # Errors
+/// [`ServeError::Listener`].
 pub async fn serve(
     listener: TcpListener,
     ads: AdsServer,

@@ -9,17 +9,22 @@ mod convert;
 mod identity;
 mod listener;
 mod metrics;
+mod places;
 mod refusal;
 mod service;
 mod stream;
 
 pub use clock::now_ms;
-pub use identity::group_of;
+pub use identity::{GATEWAY_GROUP, group_of, worker_group};
 pub use listener::{ServeError, serve};
 pub use refusal::Refusal;
 pub use service::{AdsServer, Settings};
+/// What workers are served, by type URL.
+pub use tidegate_proto::contract::{TYPE_LIMIT_SET, TYPE_MODEL_SET};
 
 pub(crate) use identity::{Authenticated, authenticate};
+pub(crate) use places::Places;
+pub(crate) use refusal::unreadable;
 
 /// Waits until the server stops.
 pub(crate) async fn drained(drain: &mut tokio::sync::watch::Receiver<bool>) {

@@ -13,6 +13,8 @@ pub enum Refusal {
     NotReady,
     #[error("{limit} streams are open already")]
     TooManyStreams { limit: usize },
+    #[error("this node has {limit} streams open already")]
+    TooManyOfNode { limit: usize },
     #[error("{what}")]
     OutOfBounds { what: String },
     #[error("{what}")]
@@ -46,7 +48,7 @@ impl Refusal {
             Refusal::Unauthenticated => ("TG-1401", Code::Unauthenticated),
             Refusal::OtherNode { .. } => ("TG-1402", Code::PermissionDenied),
             Refusal::NotReady => ("TG-1403", Code::Unavailable),
-            Refusal::TooManyStreams { .. } => ("TG-1404", Code::ResourceExhausted),
+            Refusal::TooManyStreams { .. } | Refusal::TooManyOfNode { .. } => ("TG-1404", Code::ResourceExhausted),
             Refusal::OutOfBounds { .. } => ("TG-1405", Code::ResourceExhausted),
             Refusal::BadRequest { .. } => ("TG-1406", Code::InvalidArgument),
             Refusal::Silent { .. } => ("TG-1407", Code::DeadlineExceeded),
@@ -59,6 +61,14 @@ impl Refusal {
             Refusal::BadReport { .. } => ("TG-1415", Code::InvalidArgument),
         }
     }
+}
+
+/// What is wrong with the message after which a stream of requests ended; None when it was the connection that ended.
+/// A status of the codec has no source, one of the connection has.
+pub(crate) fn unreadable(status: &Status) -> Option<String> {
+    let of_codec =
+        matches!(status.code(), Code::InvalidArgument | Code::OutOfRange | Code::ResourceExhausted | Code::Internal);
+    (of_codec && std::error::Error::source(status).is_none()).then(|| status.message().to_owned())
 }
 
 impl From<Refusal> for Status {

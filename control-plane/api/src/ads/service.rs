@@ -4,7 +4,7 @@ use std::{convert::Infallible, sync::Arc, task::Poll, time::Duration};
 use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
 use tidegate_policy::ports::NodeAuth;
 use tidegate_xds::{Bounds, Hub, Response};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{
     Request, Status, Streaming,
@@ -13,7 +13,7 @@ use tonic::{
 };
 
 use super::{
-    authenticate,
+    Places, authenticate,
     codec::WireCodec,
     convert::Incoming,
     metrics::Metrics,
@@ -32,6 +32,8 @@ const MAILBOX: usize = 1;
 pub struct Settings {
     /// Streams of all nodes together.
     pub max_streams: usize,
+    /// Streams of one node: it needs one, and another while it comes back. Not bounded by itself unless set.
+    pub max_streams_per_node: usize,
     /// Bytes of one request.
     pub max_request_bytes: usize,
     /// How long a new stream may stay silent.
@@ -46,6 +48,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             max_streams: 8192,
+            max_streams_per_node: 8192,
             max_request_bytes: 4 << 20,
             first_request: Duration::from_secs(15),
             recheck_token: Duration::from_secs(5),
@@ -67,29 +70,19 @@ pub(crate) struct Shared {
     pub settings: Settings,
     pub drain: watch::Receiver<bool>,
     auth: Arc<dyn NodeAuth>,
-    streams: Arc<Semaphore>,
+    streams: Arc<Places>,
 }
 
 impl AdsServer {
     /// `hub`: what is published ([`Hub::default`] before anything is: callers are told to come back).
     /// `drain`: becomes true when the server stops; open streams then end with UNAVAILABLE.
-    pub fn new(
-        hub: watch::Receiver<Arc<Hub>>,
-        auth: Arc<dyn NodeAuth>,
-        nodes: Arc<NodeRegistry>,
-        drain: watch::Receiver<bool>,
-    ) -> Self {
-        Self::with_settings((hub, drain), auth, nodes, Settings::default())
-    }
-
-    /// The same with other bounds.
     pub fn with_settings(
         (hub, drain): (watch::Receiver<Arc<Hub>>, watch::Receiver<bool>),
         auth: Arc<dyn NodeAuth>,
         nodes: Arc<NodeRegistry>,
         settings: Settings,
     ) -> Self {
-        let streams = Arc::new(Semaphore::new(settings.max_streams));
+        let streams = Places::new(settings.max_streams, settings.max_streams_per_node);
         Self { shared: Arc::new(Shared { hub, nodes, metrics: Metrics::new(), settings, drain, auth, streams }) }
     }
 }
@@ -147,13 +140,12 @@ impl Method {
         if !shared.hub.borrow().is_ready() {
             return Err(Refusal::NotReady);
         }
-        let limit = shared.settings.max_streams;
-        let permit = shared.streams.clone().try_acquire_owned().map_err(|_| Refusal::TooManyStreams { limit })?;
+        let place = shared.streams.take(&caller.identity.node_id)?;
         let (outbound, mailbox) = mpsc::channel(MAILBOX);
         let conversation = Conversation { shared: shared.clone(), caller, inbound: request.into_inner(), outbound };
         tokio::spawn(async move {
             run(conversation).await;
-            drop(permit);
+            drop(place);
         });
         Ok(ReceiverStream::new(mailbox))
     }

@@ -1,6 +1,10 @@
 //! One stream: feeds requests, publications and time to the machine, hands its responses to the connection, and reports.
 //! It never looks at anything new while a response waits for the connection: that is what bounds its memory.
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
 
 use envoy_types::pb::envoy::config::core::v3::Node;
 use tidegate_xds::{Action, CloseCode, Event, Hub, Response, Stream};
@@ -12,10 +16,10 @@ use super::{
     clock::now_ms,
     convert::{self, Incoming},
     drained, group_of,
-    refusal::Refusal,
+    refusal::{Refusal, unreadable},
     service::Shared,
 };
-use crate::nodes::{AdsPeer, StreamTicket};
+use crate::nodes::{AdsPeer, Answered, Standing, StreamTicket};
 
 /// What a stream begins with.
 pub(crate) struct Conversation<R> {
@@ -33,6 +37,13 @@ enum End {
     Server(Refusal),
 }
 
+impl End {
+    /// Of a stream whose requests ended with this status.
+    fn of(status: &Status) -> Self {
+        unreadable(status).map_or(End::Client, |what| End::Server(Refusal::BadRequest { what }))
+    }
+}
+
 /// Runs a stream to its end.
 pub(crate) async fn run<R: Incoming>(conversation: Conversation<R>) {
     let Conversation { shared, caller, mut inbound, outbound } = conversation;
@@ -44,20 +55,25 @@ pub(crate) async fn run<R: Incoming>(conversation: Conversation<R>) {
     shared.metrics.streams.add(-1, &[]);
     if let End::Server(refusal) = end {
         shared.metrics.refused(refusal.code());
-        tracing::debug!(node = %caller.identity.node_id, %refusal, "ended an ADS stream");
+        let node = &caller.identity.node_id;
+        if matches!(refusal, Refusal::BadRequest { .. } | Refusal::OutOfBounds { .. }) {
+            tracing::warn!(%node, code = refusal.code(), %refusal, "ended an ADS stream");
+        } else {
+            tracing::debug!(%node, code = refusal.code(), %refusal, "ended an ADS stream");
+        }
         // Waits only as long as the client may still read.
         let _ = tokio::time::timeout(Duration::from_secs(1), outbound.send(Err(refusal.into()))).await;
     }
 }
 
 async fn converse<R: Incoming>(mut talk: Talk<'_>, first: R, inbound: &mut Streaming<R>) -> End {
-    let actions = first.hand_to(&mut talk.stream, now_ms());
+    let actions = talk.hear(first);
     if let Err(refusal) = talk.perform(actions) {
         return End::Server(refusal);
     }
     talk.report();
     let end = talk.run(inbound).await;
-    talk.ticket.unfinished = talk.stream.unfinished();
+    talk.report();
     end
 }
 
@@ -76,7 +92,8 @@ async fn first_request<R: Incoming>(
     let mut first = match first {
         Err(_) => return Err(End::Server(Refusal::Silent { seconds: patience.as_secs() })),
         Ok(Ok(Some(first))) => first,
-        Ok(Ok(None) | Err(_)) => return Err(End::Client),
+        Ok(Ok(None)) => return Err(End::Client),
+        Ok(Err(status)) => return Err(End::of(&status)),
     };
     let node = first.take_node().unwrap_or_default();
     if node.id != caller.identity.node_id {
@@ -95,6 +112,10 @@ struct Talk<'a> {
     stream: Stream,
     /// At most one response per type: nothing is read while one waits here.
     queue: VecDeque<Response>,
+    /// By type URL: how far the node has answered, refusals included.
+    answered: BTreeMap<Arc<str>, Answered>,
+    /// Nonce of the newest response of each type, until it is answered.
+    unanswered: BTreeMap<Arc<str>, String>,
     ticket: StreamTicket,
 }
 
@@ -115,8 +136,17 @@ impl<'a> Talk<'a> {
         tracing::debug!(node = %peer.identity.node_id, %group, build = %peer.build, "a node opened an ADS stream");
         let mut ticket = shared.nodes.connect(peer);
         let mut stream = Stream::new(R::VARIANT, shared.settings.stream, state, now_ms());
-        stream.resume(std::mem::take(&mut ticket.unfinished));
-        Self { shared, caller, outbound, hub, group, stream, queue: VecDeque::new(), ticket }
+        stream.resume(std::mem::take(&mut ticket.inherited));
+        let (queue, answered, unanswered) = (VecDeque::new(), BTreeMap::new(), BTreeMap::new());
+        Self { shared, caller, outbound, hub, group, stream, queue, answered, unanswered, ticket }
+    }
+
+    fn hear<R: Incoming>(&mut self, request: R) -> Vec<Action> {
+        let (type_url, nonce) = request.answers();
+        if self.unanswered.get(type_url).is_some_and(|newest| newest == nonce) {
+            self.unanswered.remove(type_url);
+        }
+        request.hand_to(&mut self.stream, now_ms())
     }
 
     async fn run<R: Incoming>(&mut self, inbound: &mut Streaming<R>) -> End {
@@ -139,14 +169,16 @@ impl<'a> Talk<'a> {
                 permit = self.outbound.reserve(), if !idle => {
                     let Ok(permit) = permit else { return End::Client };
                     if let Some(response) = self.queue.pop_front() {
+                        self.stream.on_written(&response.type_url, now_ms());
                         permit.send(Ok(response));
                     }
                     continue;
                 }
                 // Requests before publications: an ACK makes room for the next push.
                 request = inbound.message(), if idle => match request {
-                    Ok(Some(request)) => request.hand_to(&mut self.stream, now_ms()),
-                    Ok(None) | Err(_) => return End::Client,
+                    Ok(Some(request)) => self.hear(request),
+                    Ok(None) => return End::Client,
+                    Err(status) => return End::of(&status),
                 },
                 changed = self.hub.changed(), if idle => {
                     if changed.is_err() {
@@ -171,6 +203,7 @@ impl<'a> Talk<'a> {
             match action {
                 Action::Send(response) => {
                     metrics.sent(&response, state);
+                    self.unanswered.insert(response.type_url.clone(), response.nonce.clone());
                     self.queue.push_back(response);
                 }
                 Action::Close { code: CloseCode::InvalidArgument, message } => {
@@ -202,7 +235,14 @@ impl<'a> Talk<'a> {
     }
 
     fn report(&mut self) {
-        let status = self.stream.status(now_ms());
-        self.ticket.report(status);
+        let (seq, types) = (self.stream.state().seq(), self.stream.status(now_ms()));
+        // The machine sends whatever it can at once: a type with nothing on its way is answered up to the newest state.
+        for status in &types {
+            let answered = self.answered.entry(status.type_url.clone()).or_default();
+            answered.waiting = self.unanswered.contains_key(&status.type_url);
+            answered.up_to = if answered.waiting { answered.up_to } else { seq };
+        }
+        let unfinished = self.stream.unfinished();
+        self.ticket.report(Standing { types, answered: self.answered.clone(), unfinished });
     }
 }

@@ -22,6 +22,7 @@ fn a_token_opens_only_until_the_table_no_longer_holds_it() {
     assert!(worker.expose().starts_with("tgn_") && worker.expose().len() == 47);
     let table = TokenTable::new();
     assert_eq!(table.admin(admin.expose()), None, "an empty table admits nobody");
+    assert!(!table.is_filled(), "and says that it cannot know");
     table.replace(&Everything {
         admin_tokens: vec![stored_admin],
         node_tokens: vec![stored_node],
@@ -36,6 +37,7 @@ fn a_token_opens_only_until_the_table_no_longer_holds_it() {
     assert_eq!(table.admin(worker.expose()), None, "a node is no administrator");
     assert_eq!(table.authenticate(admin.expose()), None, "an administrator is no node");
     table.replace(&Everything::default());
+    assert!(table.is_filled(), "a store without tokens is an answer");
     assert_eq!(table.admin(admin.expose()), None);
     assert_eq!(table.authenticate(worker.expose()), None);
 }

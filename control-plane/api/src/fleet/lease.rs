@@ -75,7 +75,7 @@ impl LeaseKeeper {
             }
             Err(error) => {
                 if self.retry.is_none() {
-                    tracing::warn!(node = %self.node_id, %error, "a worker's lease cannot be written; trying again");
+                    tracing::warn!(node = %self.node_id, error = causes(&error), "a worker's lease cannot be written; trying again");
                 }
                 let wait = self.retry.map_or(RETRY_FIRST, |(_, wait)| (wait * 2).min(RETRY_LONGEST));
                 self.retry = Some((Instant::now() + wait, wait));
@@ -101,4 +101,10 @@ impl LeaseKeeper {
         };
         self.store.hold(&lease, u64::try_from(self.ttl.as_millis()).unwrap_or(u64::MAX)).await
     }
+}
+
+/// An error with everything that caused it, on one line.
+fn causes(error: &dyn std::error::Error) -> String {
+    let chain = std::iter::successors(Some(error), |error| error.source());
+    chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

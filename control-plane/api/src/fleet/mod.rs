@@ -5,4 +5,4 @@ mod lease;
 mod report;
 mod service;
 
-pub use service::{FleetService, FleetSettings, expire_leases};
+pub use service::{FleetService, FleetSettings};

@@ -7,7 +7,7 @@ use tidegate_proto::fleet::{
     fleet_server::{Fleet, FleetServer},
 };
 use tokio::{
-    sync::{Semaphore, mpsc, watch},
+    sync::{mpsc, watch},
     time::{Instant, sleep_until},
 };
 use tokio_stream::wrappers::ReceiverStream;
@@ -15,7 +15,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::{lease::LeaseKeeper, report};
 use crate::{
-    ads::{Authenticated, Refusal, authenticate, drained},
+    ads::{Authenticated, Places, Refusal, authenticate, drained, unreadable},
     nodes::NodeRegistry,
 };
 
@@ -29,7 +29,10 @@ pub struct FleetSettings {
     pub interval: Duration,
     /// Addresses that any worker may register, besides the one it calls from.
     pub allowed: Vec<IpAddr>,
+    /// Streams of all workers together.
     pub max_streams: usize,
+    /// Streams of one worker: it needs one, and another while it comes back. Not bounded by itself unless set.
+    pub max_streams_per_node: usize,
     /// How often the token of an open stream is looked at again.
     pub recheck_token: Duration,
 }
@@ -40,6 +43,7 @@ impl Default for FleetSettings {
             interval: Duration::from_secs(2),
             allowed: Vec::new(),
             max_streams: 4096,
+            max_streams_per_node: 4096,
             recheck_token: Duration::from_secs(5),
         }
     }
@@ -57,7 +61,7 @@ struct Shared {
     nodes: Arc<NodeRegistry>,
     drain: watch::Receiver<bool>,
     settings: FleetSettings,
-    streams: Arc<Semaphore>,
+    streams: Arc<Places>,
 }
 
 impl FleetService {
@@ -68,7 +72,7 @@ impl FleetService {
         drain: watch::Receiver<bool>,
         settings: FleetSettings,
     ) -> Self {
-        let streams = Arc::new(Semaphore::new(settings.max_streams));
+        let streams = Places::new(settings.max_streams, settings.max_streams_per_node);
         Self { shared: Arc::new(Shared { store, auth, nodes, drain, settings, streams }) }
     }
 
@@ -91,8 +95,7 @@ impl Fleet for FleetService {
         if *shared.drain.borrow() {
             return Err(Refusal::Draining.into());
         }
-        let limit = shared.settings.max_streams;
-        let permit = shared.streams.clone().try_acquire_owned().map_err(|_| Refusal::TooManyStreams { limit })?;
+        let place = shared.streams.take(&caller.identity.node_id)?;
         let (directives, outbound) = mpsc::channel(4);
         let inbound = request.into_inner();
         tokio::spawn(async move {
@@ -101,7 +104,7 @@ impl Fleet for FleetService {
                 tracing::warn!(node = %caller.identity.node_id, code = refusal.code(), %refusal, "ended a fleet stream");
                 let _ = tokio::time::timeout(Duration::from_secs(1), directives.send(Err(refusal.into()))).await;
             }
-            drop(permit);
+            drop(place);
         });
         Ok(Response::new(ReceiverStream::new(outbound)))
     }
@@ -120,56 +123,28 @@ async fn run(
     let mut keeper = LeaseKeeper::new(shared.store.clone(), caller.identity.node_id.clone(), interval);
     let mut drain = shared.drain.clone();
     let mut recheck = tokio::time::interval(shared.settings.recheck_token);
-    let mut incarnation = String::new();
-    let refusal = loop {
+    let ticket = shared.nodes.connect_worker(caller.identity.clone());
+    loop {
         let retry_at = keeper.retry_at();
         let step = tokio::select! {
             () = drained(&mut drain) => Err(Refusal::Draining),
             report = inbound.message() => match report {
                 Ok(Some(report)) => match report::check(&report, caller, &shared.settings.allowed) {
                     Ok((facts, view)) => {
-                        incarnation.clone_from(&facts.incarnation);
-                        shared.nodes.reported(&caller.identity, view);
+                        ticket.reported(view);
                         keeper.reported(facts).await
                     }
                     Err(refusal) => Err(refusal),
                 },
                 // The lease stays until it expires.
-                Ok(None) | Err(_) => break None,
+                Ok(None) => return None,
+                Err(status) => Err(Refusal::BadReport { what: unreadable(&status)? }),
             },
             () = sleep_until(retry_at.unwrap_or_else(Instant::now)), if retry_at.is_some() => keeper.retry().await,
             _ = recheck.tick() => if caller.still_good() { Ok(()) } else { Err(Refusal::Revoked) },
         };
         if let Err(refusal) = step {
-            break Some(refusal);
-        }
-    };
-    shared.nodes.report_ended(&caller.identity.node_id, &incarnation);
-    refusal
-}
-
-/// Drops leases that ended, once per second, until `drain` becomes true. One task per control plane.
-pub async fn expire_leases(store: Arc<dyn FleetStore>, mut drain: watch::Receiver<bool>) {
-    let mut tick = tokio::time::interval(Duration::from_secs(1));
-    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut failing = false;
-    loop {
-        tokio::select! {
-            () = drained(&mut drain) => return,
-            _ = tick.tick() => match store.expire().await {
-                Ok(dropped) => {
-                    failing = false;
-                    if dropped {
-                        tracing::debug!("leases of workers ended");
-                    }
-                }
-                // Said once, not once per second.
-                Err(error) if !failing => {
-                    failing = true;
-                    tracing::warn!(%error, "ended leases cannot be dropped; trying again");
-                }
-                Err(_) => {}
-            },
+            return Some(refusal);
         }
     }
 }

@@ -133,7 +133,7 @@ impl Record {
             address: self.address.map(|address| address.to_string()),
             variant: self.variant.map(variant),
             build: self.build.clone(),
-            types: self.types.iter().map(type_view).collect(),
+            types: self.standing.types.iter().map(type_view).collect(),
             worker: self.worker.clone(),
         }
     }

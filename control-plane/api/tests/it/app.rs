@@ -20,8 +20,10 @@ use tower::ServiceExt;
 use super::{contract, pg};
 
 /// The parts of a control plane that the admin API needs.
+#[derive(Clone)]
 pub struct App {
     pub router: Router,
+    pub state: AdminState,
     pub store: PgStore,
     pub url: String,
     pub token: String,
@@ -76,13 +78,14 @@ impl App {
             store: Arc::new(store.clone()),
             credentials: Arc::new(store.clone()),
             snapshot: receiver,
-            nodes: Arc::new(|| json!({"nodes": []})),
+            nodes: Arc::new(|| json!({"items": []})),
             tokens: Arc::clone(&tokens),
             metrics: Arc::new(|| "tidegate_up 1\n".to_owned()),
             source: Source::Rest,
         };
         let app = Self {
-            router: router(state),
+            router: router(state.clone()),
+            state,
             store,
             url: url.to_owned(),
             token: secret.expose().to_owned(),

@@ -1,10 +1,20 @@
 //! Documents over REST: written, read, compared, taken back.
+use std::sync::Arc;
+
 use axum::body::Body;
 use http::Method;
 use serde_json::{Value, json};
-use tidegate_policy::ports::{Author, ObjectStore, Source};
+use tidegate_api::admin::{AdminState, router};
+use tidegate_policy::{
+    kinds::Kind,
+    ports::{Author, ObjectKey, ObjectStore, Source},
+    snapshot::ObjectRef,
+};
 
-use super::app::{App, MODELS, documents, limit, model, pool, release};
+use super::{
+    app::{App, MODELS, documents, limit, model, pool, release},
+    interloper::Interloper,
+};
 
 #[tokio::test]
 async fn a_document_comes_back_with_what_the_system_knows_and_may_be_sent_again() {
@@ -52,6 +62,76 @@ async fn two_writers_of_one_object_do_not_overwrite_each_other() {
     for bad in ["1", "W/\"1\"", "\"x\"", "\"0\"", "\"1\", \"2\""] {
         app.call((Method::PUT, path), &[("if-match", bad)], limit("l", "chat", 9)).await.problem(400, "TG-1304");
     }
+}
+
+#[tokio::test]
+async fn whoever_writes_what_exists_is_not_stopped_by_others() {
+    let app = App::start().await;
+    let path = "/api/v1/namespaces/default/ratelimitpolicies/l";
+    app.put(path, limit("l", "chat", 1)).await.expect(201);
+    for (times, deletes, status) in [(1, false, 200), (1, true, 404)] {
+        if app.get(path).await.status == 404 {
+            app.put(path, limit("l", "chat", 1)).await.expect(201);
+        }
+        let between = documents_key(path);
+        let store = Interloper { store: app.store.clone(), times: times.into(), deletes, between };
+        let raced = App { router: router(AdminState { store: Arc::new(store), ..app.state.clone() }), ..app.clone() };
+        let answer = raced.call((Method::PUT, path), &[("if-match", "*")], limit("l", "chat", 7)).await.expect(status);
+        if status == 200 {
+            assert_eq!(answer.json["metadata"]["resourceVersion"], "3", "another's, and this one after it");
+        }
+        app.delete(path).await;
+    }
+}
+
+fn documents_key(path: &str) -> ObjectKey {
+    let name = path.rsplit('/').next().unwrap().to_owned();
+    ObjectKey { kind: Kind::RateLimitPolicy, object: ObjectRef { namespace: "default".to_owned(), name } }
+}
+
+#[tokio::test]
+async fn a_rollback_does_what_was_tried_or_nothing() {
+    let app = App::start().await;
+    let path = "/api/v1/namespaces/default/ratelimitpolicies/l";
+    for rate in 1..=2 {
+        app.put(path, limit("l", "chat", rate)).await;
+    }
+    let raced = |times: usize| {
+        let store =
+            Interloper { store: app.store.clone(), times: times.into(), deletes: false, between: documents_key(path) };
+        App { router: router(AdminState { store: Arc::new(store), ..app.state.clone() }), ..app.clone() }
+    };
+    let back = json!({"revision": 1}).to_string();
+    raced(usize::MAX).post("/api/v1/rollback", back.clone()).await.problem(409, "TG-1201");
+    assert_eq!(app.get(path).await.json["spec"]["limits"][0]["requests"]["rate"], 2);
+    raced(2).post("/api/v1/rollback", back).await.expect(200);
+    assert_eq!(app.get(path).await.json["spec"]["limits"][0]["requests"]["rate"], 1);
+}
+
+#[tokio::test]
+async fn a_dry_run_names_no_revision_that_will_be_somebody_elses() {
+    let app = App::start().await;
+    let path = format!("{MODELS}/chat");
+    let dry_path = format!("{path}?dryRun=true");
+    let dry = app.put(&dry_path, model("chat")).await.expect(201);
+    assert_eq!((dry.header("etag"), dry.json["metadata"].get("resourceVersion")), ("", None), "there is none");
+    let dry = app.post("/api/v1/apply?dryRun=true", model("chat")).await.expect(200);
+    assert_eq!((&dry.json["revision"], &dry.json["results"][0]["resourceVersion"]), (&json!(null), &json!(null)));
+    app.put(&path, model("chat")).await.expect(201);
+
+    let other = model("chat").replace("v2", "v3");
+    let dry = app.put(&dry_path, other.clone()).await.expect(200);
+    assert_eq!((dry.header("etag"), &dry.json["metadata"]["resourceVersion"]), ("", &json!("1")), "what is stored");
+    let dry = app.post("/api/v1/apply?dryRun=true", other.clone()).await.expect(200);
+    assert_eq!((&dry.json["revision"], &dry.json["results"][0]["resourceVersion"]), (&json!(null), &json!("1")));
+    let dry = app.delete(&dry_path).await.expect(200);
+    assert_eq!((dry.header("etag"), &dry.json["metadata"]["resourceVersion"]), ("", &json!("1")));
+    app.put(&path, other).await.expect(200);
+    let back = json!({"revision": 1, "dryRun": true}).to_string();
+    let dry = app.post("/api/v1/rollback", back).await.expect(200);
+    assert_eq!((&dry.json["revision"], &dry.json["results"][0]["resourceVersion"]), (&json!(null), &json!("2")));
+    let done = app.post("/api/v1/rollback", json!({"revision": 1}).to_string()).await.expect(200);
+    assert_eq!((&done.json["revision"], &done.json["results"][0]["resourceVersion"]), (&json!(3), &json!("3")));
 }
 
 #[tokio::test]
@@ -173,6 +253,7 @@ async fn a_rollback_brings_back_what_was_and_is_in_the_history() {
     app.post("/api/v1/rollback", json!({"revision": 99}).to_string()).await.problem(400, "TG-1204");
     app.post("/api/v1/rollback", json!({"revision": 1, "dryrun": true}).to_string()).await.problem(400, "TG-1305");
     app.get("/api/v1/revisions?namespace=default").await.problem(400, "TG-1304");
+    app.get("/api/v1/revisions?kind=Model").await.problem(400, "TG-1304");
 }
 
 #[tokio::test]

@@ -1,10 +1,13 @@
 //! Readiness, an absent database, the socket, TLS.
-use std::{net::SocketAddr, path::Path, time::Duration};
+use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use axum::body::Body;
 use http::{Method, Request};
 use http_body_util::{BodyExt, Empty};
-use tidegate_api::admin::{BindError, Tls, guard_bind, serve};
+use tidegate_api::{
+    admin::{AdminState, BindError, Tls, guard_bind, router, serve},
+    credentials::TokenTable,
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -28,6 +31,7 @@ async fn ready_means_a_store_that_can_be_written_and_a_first_snapshot() {
     server.kill();
     let away = ready().await.problem(503, "TG-1200");
     assert_eq!(away.header("retry-after"), "1");
+    assert!(away.json["detail"].as_str().unwrap().contains("not reachable"), "{}", away.text);
     assert!(!away.text.contains("tg-pg-"), "nothing of the database's address is told: {}", away.text);
     app.get("/healthz").await.expect(200);
     app.get("/metrics").await.expect(200);
@@ -37,6 +41,40 @@ async fn ready_means_a_store_that_can_be_written_and_a_first_snapshot() {
     ready().await.expect(200);
     app.put("/api/v1/namespaces/default/ratelimitpolicies/l", limit("l", "chat", 1)).await;
     app.get("/api/v1/namespaces/default/ratelimitpolicies/l").await.expect(200);
+}
+
+#[tokio::test]
+async fn until_the_store_was_read_a_good_token_is_not_called_bad() {
+    let app = App::start().await;
+    let tokens = Arc::new(TokenTable::new());
+    let state = AdminState { tokens: tokens.clone(), ..app.state.clone() };
+    let starting = App { router: router(state), tokens, ..app };
+    let early = starting.get("/api/v1/models").await.problem(503, "TG-1310");
+    assert_eq!(early.header("retry-after"), "1");
+    starting.get("/healthz").await.expect(200);
+    starting.refresh().await;
+    starting.get("/api/v1/models").await.expect(200);
+}
+
+#[tokio::test]
+async fn probes_are_answered_however_busy_the_api_is() {
+    let app = App::start().await;
+    // Bodies that never end hold every place.
+    let mut held = Vec::new();
+    for _ in 0..256 {
+        let body = Body::from_stream(futures::stream::pending::<Result<Vec<u8>, std::io::Error>>());
+        let mut request = Box::pin(app.post("/api/v1/apply", body));
+        assert!(futures::poll!(&mut request).is_pending());
+        held.push(request);
+    }
+    let busy = app.get("/api/v1/models").await.problem(503, "TG-1311");
+    assert_eq!(busy.header("retry-after"), "1");
+    for probe in ["/healthz", "/readyz", "/metrics"] {
+        app.get(probe).await.expect(200);
+    }
+    app.post("/readyz", Body::empty()).await.problem(405, "TG-1308");
+    held.pop();
+    app.get("/api/v1/models").await.expect(200);
 }
 
 #[test]
