@@ -6,16 +6,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use opentelemetry::{
     KeyValue,
     metrics::{Counter, Histogram},
 };
-use tidegate_api::credentials::TokenTable;
+use tidegate_api::{
+    ads::{GATEWAY_GROUP, now_ms, worker_group},
+    credentials::TokenTable,
+};
 use tidegate_policy::{
     compile::{CompileInput, Compiled, compile},
-    ports::{FleetStore as _, ObjectStore as _},
+    ports::{Everything, FleetStore as _, ObjectKey, ObjectStore as _, StoredObject},
     snapshot::Snapshot,
+    status::ObjectStatus,
 };
 use tidegate_store::PgStore;
 use tidegate_translate::GatewaySettings;
@@ -23,19 +27,20 @@ use tidegate_xds::{Hub, ResourceSet};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+#[cfg(test)]
+mod tests;
+
 /// Leases and keys end by themselves: looked at this often.
 const TICK: Duration = Duration::from_millis(500);
-/// The group of every gateway.
-pub const GATEWAY_GROUP: &str = "gateway";
 
-/// What one read of the store means, with where each object was first served.
+/// What one read of the store means.
 #[derive(Clone)]
 pub struct Published {
-    pub compiled: Arc<Compiled>,
+    pub snapshot: Arc<Snapshot>,
+    /// What compile says of every object, without `Programmed`.
+    pub statuses: Arc<BTreeMap<ObjectKey, ObjectStatus>>,
     /// The stored objects that it was made from.
-    pub objects: Arc<Vec<tidegate_policy::ports::StoredObject>>,
-    /// Sequence number of the hub that serves it.
-    pub hub_seq: u64,
+    pub objects: Arc<Vec<StoredObject>>,
 }
 
 /// Where the results go.
@@ -49,8 +54,10 @@ pub struct Outputs {
 /// Reads, compiles and publishes.
 pub struct CompileLoop {
     store: PgStore,
-    settings: GatewaySettings,
+    settings: Arc<GatewaySettings>,
     outputs: Outputs,
+    /// When the next API key ends.
+    key_ends: Option<DateTime<Utc>>,
     took: Histogram<f64>,
     failures: Counter<u64>,
     unreachable: bool,
@@ -63,12 +70,7 @@ impl CompileLoop {
         let took = took.with_description("From reading the store to publishing").build();
         let failures =
             meter.u64_counter("tidegate_compile_failures").with_description("Reads of the store that failed").build();
-        Self { store, settings, outputs, took, failures, unreachable: false }
-    }
-
-    /// The group of a pool's workers.
-    pub fn worker_group(pool: &tidegate_policy::snapshot::ObjectRef) -> String {
-        format!("worker/{}/{}", pool.namespace, pool.name)
+        Self { store, settings: Arc::new(settings), outputs, key_ends: None, took, failures, unreachable: false }
     }
 
     /// Runs until cancelled. Nothing is published before the first read succeeded.
@@ -92,12 +94,13 @@ impl CompileLoop {
         }
     }
 
-    /// True when a lease ended.
+    /// True when a lease or a key ended.
     async fn expire(&self) -> bool {
-        self.store.expire().await.unwrap_or_else(|error| {
-            tracing::debug!(%error, "leases could not be looked at");
+        let lease = self.store.expire().await.unwrap_or_else(|error| {
+            tracing::debug!(error = causes(&error), "leases could not be looked at");
             false
-        })
+        });
+        lease || self.key_ends.is_some_and(|at| at <= Utc::now())
     }
 
     /// False when the store could not be read: it is tried again at the next tick.
@@ -114,11 +117,21 @@ impl CompileLoop {
             tracing::info!("the policy store is back");
         }
         self.outputs.tokens.replace(&everything);
-        let compiled = Arc::new(compile(&CompileInput { everything: &everything, now: Utc::now() }));
-        let snapshot = Arc::new(compiled.snapshot.clone());
-        let hub_seq = self.publish(&snapshot);
-        let published = Published { compiled, objects: Arc::new(everything.objects), hub_seq };
-        self.outputs.snapshot.send_replace(Some(snapshot));
+        let now = Utc::now();
+        self.key_ends = next_end(&everything, now);
+        // Not on a thread that serves streams: this takes as long as there are objects.
+        let (settings, hub) = (self.settings.clone(), self.outputs.hub.borrow().clone());
+        let made = tokio::task::spawn_blocking(move || make(everything, now, (&settings, &hub))).await;
+        let (published, hub) = match made {
+            Ok(made) => made,
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            // The runtime stops.
+            Err(_) => return false,
+        };
+        if let Some(hub) = hub {
+            self.outputs.hub.send_replace(Arc::new(hub));
+        }
+        self.outputs.snapshot.send_replace(Some(published.snapshot.clone()));
         self.outputs.published.send_replace(Some(published));
         self.took.record(began.elapsed().as_secs_f64(), &[]);
         true
@@ -127,20 +140,35 @@ impl CompileLoop {
     fn failed(&mut self, error: &tidegate_policy::ports::StoreError) {
         self.failures.add(1, &[KeyValue::new("stage", "read")]);
         if !std::mem::replace(&mut self.unreachable, true) {
-            tracing::warn!(%error, "everyone keeps what they have until the policy store is back");
+            tracing::warn!(error = causes(error), "everyone keeps what they have until the policy store is back");
         }
     }
+}
 
-    fn publish(&self, snapshot: &Snapshot) -> u64 {
-        let mut sets: BTreeMap<String, ResourceSet> = BTreeMap::new();
-        sets.insert(GATEWAY_GROUP.to_owned(), tidegate_translate::gateway(snapshot, &self.settings));
-        for plan in snapshot.pools.values() {
-            sets.insert(Self::worker_group(&plan.pool), tidegate_translate::pool(snapshot, plan));
-        }
-        let next = self.outputs.hub.borrow().publish(sets, tidegate_api::ads::now_ms());
-        if let Some(next) = next {
-            self.outputs.hub.send_replace(Arc::new(next));
-        }
-        self.outputs.hub.borrow().seq()
+/// What the store means now, and the hub that serves it if anything of that is new.
+fn make(
+    everything: Everything,
+    now: DateTime<Utc>,
+    (settings, hub): (&GatewaySettings, &Hub),
+) -> (Published, Option<Hub>) {
+    let Compiled { snapshot, statuses } = compile(&CompileInput { everything: &everything, now });
+    let mut sets: BTreeMap<String, ResourceSet> = BTreeMap::new();
+    sets.insert(GATEWAY_GROUP.to_owned(), tidegate_translate::gateway(&snapshot, settings));
+    for plan in snapshot.pools.values() {
+        sets.insert(worker_group(&plan.pool), tidegate_translate::pool(&snapshot, plan));
     }
+    let next = hub.publish(sets, now_ms());
+    let objects = Arc::new(everything.objects);
+    (Published { snapshot: Arc::new(snapshot), statuses: Arc::new(statuses), objects }, next)
+}
+
+/// When the first of the keys that are good at `now` ends by itself.
+fn next_end(everything: &Everything, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    let ends = everything.api_keys.iter().flat_map(|key| [key.expires_at, key.revoked_at]).flatten();
+    ends.filter(|at| *at > now).min()
+}
+
+/// An error of the store with everything that caused it, on one line.
+pub(crate) fn causes(error: &tidegate_policy::ports::StoreError) -> String {
+    anyhow::Chain::new(error).map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

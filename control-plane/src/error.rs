@@ -32,6 +32,13 @@ pub enum Error {
     Refused(Box<Problem>),
     #[error("TG-1517 cannot write the answer")]
     Output(#[source] std::io::Error),
+    #[error(
+        "TG-1518 {} belongs to another user (id {owner}), so its URL and token are not used; run this as that user, or give --server and --token-file",
+        path.display()
+    )]
+    ForeignDataDir { path: PathBuf, owner: u32 },
+    #[error("TG-1519 the admin token file {} cannot be used: {reason}", path.display())]
+    AdminToken { path: PathBuf, reason: String },
     #[error("TG-1520 another `tidegate up` (process {holder}) uses {}; stop it, or choose another --data-dir", dir.display())]
     Locked { dir: PathBuf, holder: String },
     #[error(
@@ -78,6 +85,8 @@ impl Error {
             Self::CaFile { .. } => "TG-1516",
             Self::Refused(problem) => &problem.code,
             Self::Output(_) => "TG-1517",
+            Self::ForeignDataDir { .. } => "TG-1518",
+            Self::AdminToken { .. } => "TG-1519",
             Self::Locked { .. } => "TG-1520",
             Self::NoPostgres { .. } => "TG-1521",
             Self::DataDir { .. } => "TG-1522",
@@ -95,14 +104,14 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Config(_) | Self::Usage(_) => 64,
-            Self::Input { .. } => 66,
+            Self::Input { .. } | Self::CaFile { .. } => 66,
             Self::Unreachable { .. } => 69,
-            Self::NoToken { .. } | Self::TokenInClear { .. } => 77,
+            Self::NoToken { .. } | Self::TokenInClear { .. } | Self::ForeignDataDir { .. } => 77,
             Self::Refused(problem) if matches!(problem.status, 401 | 403) => 77,
             Self::Refused(_)
             | Self::Answer { .. }
-            | Self::CaFile { .. }
             | Self::Output(_)
+            | Self::AdminToken { .. }
             | Self::Locked { .. }
             | Self::NoPostgres { .. }
             | Self::DataDir { .. }

@@ -10,12 +10,11 @@ use hyper_util::rt::TokioIo;
 use serde::{Deserialize, Serialize};
 use tidegate_api::credentials::make_node_token;
 use tidegate_policy::{
-    ports::{CredentialStore, NodeIdentity, NodeRole},
+    ports::{CredentialStore, NodeIdentity, NodeRole, StoreError},
     snapshot::Snapshot,
 };
-use tidegate_store::PgStore;
 use tokio::{net::UnixStream, sync::watch, time::timeout};
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 const EVERY: Duration = Duration::from_secs(1);
 const CALL_LIMIT: Duration = Duration::from_secs(5);
@@ -23,11 +22,13 @@ const CALL_LIMIT: Duration = Duration::from_secs(5);
 const MAX_ANSWER: usize = 1 << 20;
 
 /// Keeps the supervisor's workers what the pools want.
-pub struct FleetDriver {
-    store: PgStore,
+pub struct FleetDriver<S> {
+    store: S,
     socket: PathBuf,
     max_workers: u32,
     complained: bool,
+    /// Workers that the pools want beyond `max_workers`; told when it changes.
+    beyond: usize,
 }
 
 /// A worker that should run.
@@ -48,13 +49,16 @@ struct WantedSet {
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Running {
     name: String,
+    node_id: String,
 }
 
-impl FleetDriver {
-    pub fn new(store: PgStore, socket: PathBuf, max_workers: u32) -> Self {
-        Self { store, socket, max_workers, complained: false }
+impl<S: CredentialStore> FleetDriver<S> {
+    /// `socket` is the supervisor's; tokens of the workers are kept in `store`.
+    pub fn new(store: S, socket: PathBuf, max_workers: u32) -> Self {
+        Self { store, socket, max_workers, complained: false, beyond: 0 }
     }
 
     /// Runs until cancelled; the workers go on.
@@ -71,8 +75,9 @@ impl FleetDriver {
                 changed = snapshot.changed() => if changed.is_err() { return },
                 _ = tick.tick() => {}
             }
-            let wanted = snapshot.borrow_and_update().as_ref().map(|s| wanted(s, self.max_workers));
+            let wanted = snapshot.borrow_and_update().as_ref().map(|s| wanted(s));
             let Some(wanted) = wanted else { continue };
+            let wanted = self.bounded(wanted);
             match self.converge(wanted).await {
                 Ok(()) => self.complained = false,
                 Err(error) if !self.complained => {
@@ -84,11 +89,27 @@ impl FleetDriver {
         }
     }
 
+    /// The first `max_workers`. Whoever wants more is told once, not every second.
+    fn bounded(&mut self, mut wanted: Vec<Wanted>) -> Vec<Wanted> {
+        let beyond = wanted.len().saturating_sub(self.max_workers as usize);
+        if beyond != self.beyond && beyond > 0 {
+            tracing::warn!(
+                wanted = wanted.len(),
+                max = self.max_workers,
+                "pools want more workers than --max-workers allows; the rest is not started"
+            );
+        }
+        self.beyond = beyond;
+        wanted.truncate(self.max_workers as usize);
+        wanted
+    }
+
     async fn converge(&self, mut wanted: Vec<Wanted>) -> Result<()> {
         let running: Vec<Running> =
             serde_json::from_slice(&self.call("GET", None).await?).context("read the supervisor's workers")?;
         let known: BTreeSet<&str> = running.iter().map(|w| w.name.as_str()).collect();
         let gone: Vec<&Running> = running.iter().filter(|r| wanted.iter().all(|w| w.name != r.name)).collect();
+        self.revoke(&gone).await?;
         let mut new = 0;
         for worker in wanted.iter_mut().filter(|w| !known.contains(w.name.as_str())) {
             let role = NodeRole::Worker { pool: worker.pool.clone() };
@@ -102,11 +123,20 @@ impl FleetDriver {
             return Ok(());
         }
         self.call("PUT", Some(serde_json::to_vec(&WantedSet { workers: wanted })?)).await?;
-        for worker in &gone {
-            self.store.revoke_node_token(&worker.name).await?;
-        }
         tracing::info!(started = new, stopped = gone.len(), "the set of workers changed");
         Ok(())
+    }
+
+    /// Before the supervisor forgets these workers: afterwards nobody would know whose tokens are left. All are tried.
+    async fn revoke(&self, gone: &[&Running]) -> Result<(), StoreError> {
+        let mut failed = Ok(());
+        for worker in gone {
+            match self.store.revoke_node_token(&worker.node_id).await {
+                Ok(()) | Err(StoreError::NotFound { .. }) => {}
+                Err(error) => failed = Err(error),
+            }
+        }
+        failed
     }
 
     async fn call(&self, method: &str, body: Option<Vec<u8>>) -> Result<Bytes> {
@@ -117,7 +147,8 @@ impl FleetDriver {
         let stream =
             UnixStream::connect(&self.socket).await.with_context(|| format!("connect to {}", self.socket.display()))?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-        let driver = tokio::spawn(connection);
+        // Ends with this call, also when the call is given up.
+        let _driver = AbortOnDropHandle::new(tokio::spawn(connection));
         let request = hyper::Request::builder()
             .method(method)
             .uri("/v1/workers")
@@ -128,14 +159,13 @@ impl FleetDriver {
         let status = response.status();
         let body = http_body_util::Limited::new(response.into_body(), MAX_ANSWER);
         let body = body.collect().await.map_err(|e| anyhow::anyhow!("{e}"))?.to_bytes();
-        driver.abort();
         ensure!(status.is_success(), "the supervisor answered {status}: {}", String::from_utf8_lossy(&body));
         Ok(body)
     }
 }
 
-/// The workers that all pools want, at most `max` in all, pools in order of their names.
-fn wanted(snapshot: &Snapshot, max: u32) -> Vec<Wanted> {
+/// The workers that all pools want, pools in order of their names.
+fn wanted(snapshot: &Snapshot) -> Vec<Wanted> {
     let mut wanted = Vec::new();
     for (pool, plan) in &snapshot.pools {
         for replica in 0..plan.spec.replicas {
@@ -144,13 +174,9 @@ fn wanted(snapshot: &Snapshot, max: u32) -> Vec<Wanted> {
             wanted.push(Wanted { node_id: name.clone(), name, pool, token: None });
         }
     }
-    if wanted.len() > max as usize {
-        tracing::warn!(
-            wanted = wanted.len(),
-            max,
-            "pools want more workers than --max-workers allows; the rest is not started"
-        );
-        wanted.truncate(max as usize);
-    }
     wanted
 }
+
+#[cfg(test)]
+#[path = "fleet_driver_tests.rs"]
+mod tests;

@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, Result};
 use tidegate_api::{
     admin::{self, AdminState, Tls},
-    ads::AdsServer,
+    ads::{self, AdsServer},
     credentials::TokenTable,
     fleet::{FleetService, FleetSettings},
     nodes::NodeRegistry,
@@ -21,6 +21,8 @@ use tidegate_xds::Hub;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+mod parts;
+
 use crate::{
     admin_token,
     compile_loop::{CompileLoop, Outputs},
@@ -29,14 +31,18 @@ use crate::{
     status_writer::StatusWriter,
     telemetry,
 };
+use parts::Parts;
 
+/// Streams that one node may have open on each gRPC service: it needs one, and another while it comes back.
+const STREAMS_PER_NODE: usize = 8;
+const PRUNE_EVERY: Duration = Duration::from_secs(3_600);
 /// How long the parts may take to end after a signal.
 const STOP_LIMIT: Duration = Duration::from_secs(8);
 
 /// Runs until SIGTERM or Ctrl-C.
 ///
 /// # Errors
-/// When a part cannot start, or a server ends by itself.
+/// When a part cannot start, or ends by itself.
 pub async fn run(settings: Settings) -> Result<()> {
     let telemetry = telemetry::init(&settings)?;
     let tls = settings.admin_tls.as_ref().map(|files| Tls::from_files(&files.cert, &files.key)).transpose()?;
@@ -55,18 +61,28 @@ pub async fn run(settings: Settings) -> Result<()> {
     let (drain_tx, drain) = watch::channel(false);
     let nodes = NodeRegistry::new();
     let outputs = Outputs { published: published_tx, snapshot: snapshot_tx, hub: hub_tx, tokens: tokens.clone() };
-    let mut parts = tokio::task::JoinSet::new();
-    parts.spawn(CompileLoop::new(store.clone(), gateway_settings(&settings)?, outputs).run(stop.clone()));
-    parts.spawn(StatusWriter::new(store.clone(), nodes.clone(), hub.clone()).run(published, stop.clone()));
+    let mut parts = Parts::new(stop.clone(), drain_tx);
+    let compile = CompileLoop::new(store.clone(), gateway_settings(&settings)?, outputs);
+    parts.add("the compile loop", quiet(compile.run(stop.clone())));
+    let writer = StatusWriter::new(store.clone(), nodes.clone(), hub.clone());
+    parts.add("the status writer", quiet(writer.run(published, stop.clone())));
+    parts.add("the history's retention", quiet(prune_history(store.clone(), stop.clone())));
     if let Some(socket) = settings.supervisor_socket.clone() {
-        parts.spawn(FleetDriver::new(store.clone(), socket, settings.max_workers).run(snapshot.clone(), stop.clone()));
+        let driver = FleetDriver::new(store.clone(), socket, settings.max_workers);
+        parts.add("the fleet driver", quiet(driver.run(snapshot.clone(), stop.clone())));
     }
 
-    let ads = AdsServer::new(hub, tokens.clone(), nodes.clone(), drain.clone());
-    let fleet_settings = FleetSettings { allowed: settings.allowed_worker_ips.clone(), ..FleetSettings::default() };
+    let bounds = ads::Settings { max_streams_per_node: STREAMS_PER_NODE, ..ads::Settings::default() };
+    let ads = AdsServer::with_settings((hub, drain.clone()), tokens.clone(), nodes.clone(), bounds);
+    let fleet_settings = FleetSettings {
+        allowed: settings.allowed_worker_ips.clone(),
+        max_streams_per_node: STREAMS_PER_NODE,
+        ..FleetSettings::default()
+    };
     let fleet =
         FleetService::new(Arc::new(store.clone()), (tokens.clone(), nodes.clone()), drain.clone(), fleet_settings);
-    let grpc = tidegate_api::ads::serve(grpc_listener, ads, fleet, drain);
+    let grpc = ads::serve(grpc_listener, ads, fleet, drain);
+    parts.add("the gRPC server", async move { Ok(grpc.await?) });
     let state = AdminState {
         store: Arc::new(store.clone()),
         credentials: Arc::new(store.clone()),
@@ -79,20 +95,38 @@ pub async fn run(settings: Settings) -> Result<()> {
         }),
         source: Source::Rest,
     };
-    let rest = admin::serve(admin_listener, admin::router(state), tls, stop.clone().cancelled_owned());
+    let router = telemetry::traced(admin::router(state));
+    let rest = admin::serve(admin_listener, router, tls, stop.cancelled_owned());
+    parts.add("the admin server", async move { Ok(rest.await?) });
     tracing::info!(admin = %settings.admin_listen, grpc = %settings.grpc_listen, "the control plane serves");
 
-    let ended = tokio::select! {
-        ended = rest => ended.context("the admin server ended"),
-        ended = grpc => ended.context("the gRPC server ended"),
-        signal = signal() => signal,
-    };
-    stop.cancel();
-    drain_tx.send_replace(true);
-    let _ = tokio::time::timeout(STOP_LIMIT, async { while parts.join_next().await.is_some() {} }).await;
+    let ended = parts.run(signal(), STOP_LIMIT).await;
     store.close().await;
     let _ = tokio::task::spawn_blocking(move || telemetry.shutdown()).await;
     ended
+}
+
+/// Takes from the history what is older than it keeps, now and then.
+async fn prune_history(store: PgStore, stop: CancellationToken) {
+    let mut tick = tokio::time::interval(PRUNE_EVERY);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = tick.tick() => {}
+        }
+        match store.prune_history(chrono::Utc::now()).await {
+            Ok(0) => {}
+            Ok(lines) => tracing::info!(lines, "history beyond its retention was removed"),
+            Err(error) => tracing::warn!("history was not pruned: {:#}", anyhow::Error::new(error)),
+        }
+    }
+}
+
+/// A part that has nothing to say when it ends.
+async fn quiet(part: impl Future<Output = ()>) -> Result<()> {
+    part.await;
+    Ok(())
 }
 
 fn bind(what: &str, address: SocketAddr) -> Result<TcpListener> {

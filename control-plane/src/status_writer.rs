@@ -1,42 +1,59 @@
 //! Writes what the system says about each object into its `status`: compile's conditions, and `Programmed` from the nodes'
 //! answers. Only differences are written; it never touches a spec and decides nothing.
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{cell::RefCell, collections::BTreeMap, sync::Arc, time::Duration};
 
 use chrono::Utc;
-use tidegate_api::nodes::{NodeRegistry, Progress};
-use tidegate_policy::{
-    kinds::Kind,
-    ports::{ObjectKey, ObjectStore as _},
-    snapshot::{ObjectRef, Snapshot},
-    status::{ACCEPTED, Condition, ConditionStatus, ObjectStatus, PROGRAMMED},
-};
+use serde_json::Value;
+use tidegate_api::nodes::{Answers, NodeRegistry, Progress, RefusedResource};
+use tidegate_policy::ports::{ObjectStore as _, StoreError, StoredObject};
 use tidegate_store::PgStore;
 use tidegate_xds::Hub;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::compile_loop::{CompileLoop, GATEWAY_GROUP, Published};
+mod ledger;
+mod programmed;
+#[cfg(test)]
+mod tests;
+
+use crate::compile_loop::{Published, causes};
+use ledger::Ledger;
 
 /// ACKs come in bursts: they are taken together.
 const GATHER: Duration = Duration::from_millis(50);
 /// After a failed write everything is compared again this much later.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// See the module.
-pub struct StatusWriter {
-    store: PgStore,
-    nodes: Arc<NodeRegistry>,
-    hub: watch::Receiver<Arc<Hub>>,
-    /// By object: the generation of its spec that was published last, and at which sequence number of each group.
-    served_since: BTreeMap<ObjectKey, (i64, BTreeMap<String, u64>)>,
+/// Where a status is kept.
+pub trait Statuses: Send + Sync + 'static {
+    /// Replaces the status of this object, if it is still there.
+    ///
+    /// # Errors
+    /// [`StoreError`]; what is stored then is not known.
+    fn put(&self, object: &StoredObject, status: Value) -> impl Future<Output = Result<(), StoreError>> + Send;
 }
 
-impl StatusWriter {
-    pub fn new(store: PgStore, nodes: Arc<NodeRegistry>, hub: watch::Receiver<Arc<Hub>>) -> Self {
-        Self { store, nodes, hub, served_since: BTreeMap::new() }
+impl Statuses for PgStore {
+    async fn put(&self, object: &StoredObject, status: Value) -> Result<(), StoreError> {
+        self.put_status(&object.key, object.uid, status).await.map(|_differed| ())
+    }
+}
+
+/// See the module.
+pub struct StatusWriter<S> {
+    store: S,
+    nodes: Arc<NodeRegistry>,
+    hub: watch::Receiver<Arc<Hub>>,
+    ledger: Ledger,
+    failing: bool,
+}
+
+impl<S: Statuses> StatusWriter<S> {
+    pub fn new(store: S, nodes: Arc<NodeRegistry>, hub: watch::Receiver<Arc<Hub>>) -> Self {
+        Self { store, nodes, hub, ledger: Ledger::default(), failing: false }
     }
 
-    /// Runs until cancelled.
+    /// Runs until cancelled, in the middle of a write as well.
     pub async fn run(mut self, mut published: watch::Receiver<Option<Published>>, stop: CancellationToken) {
         let mut answers = self.nodes.subscribe();
         let mut retry = false;
@@ -47,106 +64,70 @@ impl StatusWriter {
                 changed = answers.changed() => if changed.is_err() { return },
                 () = tokio::time::sleep(RETRY), if retry => {}
             }
-            tokio::time::sleep(GATHER).await;
+            if tokio::time::timeout(GATHER, stop.cancelled()).await.is_ok() {
+                return;
+            }
             let now = published.borrow_and_update().clone();
             answers.borrow_and_update();
             if let Some(now) = now {
-                retry = !self.write(&now).await;
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    complete = self.write(&now) => retry = !complete,
+                }
             }
         }
     }
 
-    /// False when a write failed.
+    /// False when a write failed. The rest is not tried while the store is away: something newer may be published meanwhile.
     async fn write(&mut self, published: &Published) -> bool {
+        let hub = self.hub.borrow().clone();
+        let due = {
+            let pass = Pass { hub: &hub, nodes: &self.nodes, answers: RefCell::default() };
+            self.ledger.due(published, &pass, Utc::now())
+        };
         let mut complete = true;
-        for object in published.objects.iter() {
-            let Some(made) = published.compiled.statuses.get(&object.key) else { continue };
-            let mut status = made.clone();
-            let condition = self.programmed(&object.key, object.generation, (&published.compiled.snapshot, made));
-            // The transition time is that of the stored condition, unless its status changes now.
-            if let Some(old) = ObjectStatus::from_value(&object.status).condition(PROGRAMMED) {
-                status.set(old.clone());
-            }
-            status.set(condition);
-            let Ok(value) = serde_json::to_value(&status) else { continue };
-            if value == object.status {
-                continue;
-            }
-            if let Err(error) = self.store.put_status(&object.key, object.uid, value).await {
-                tracing::debug!(%error, "a status could not be written");
-                complete = false;
+        for change in due {
+            self.ledger.begun(&change.object.key);
+            match self.store.put(change.object, change.status.clone()).await {
+                Ok(()) => self.ledger.stored(change),
+                Err(error) => {
+                    self.failed(&error);
+                    if matches!(error, StoreError::Unavailable(_)) {
+                        return false;
+                    }
+                    complete = false;
+                }
             }
         }
-        self.served_since.retain(|key, _| published.compiled.statuses.contains_key(key));
+        self.failing &= !complete;
         complete
     }
 
-    fn programmed(
-        &mut self,
-        key: &ObjectKey,
-        generation: i64,
-        (snapshot, made): (&Snapshot, &ObjectStatus),
-    ) -> Condition {
-        let condition = |status, reason: &str, message: String| Condition {
-            condition_type: PROGRAMMED.to_owned(),
-            status,
-            reason: reason.to_owned(),
-            message,
-            observed_generation: generation,
-            last_transition_time: Utc::now(),
-        };
-        if made.condition(ACCEPTED).is_none_or(|c| c.status != ConditionStatus::True) {
-            return condition(ConditionStatus::False, "NotAccepted", "nothing of it is served".to_owned());
+    fn failed(&mut self, error: &StoreError) {
+        // Said once, not once a second.
+        if !std::mem::replace(&mut self.failing, true) {
+            tracing::warn!(error = causes(error), "a status could not be written; trying again");
         }
-        let hub = self.hub.borrow().clone();
-        let groups = groups(key, snapshot);
-        let (known, since) = self.served_since.entry(key.clone()).or_insert_with(|| (generation, BTreeMap::new()));
-        if *known != generation {
-            (*known, *since) = (generation, BTreeMap::new());
-        }
-        let mut all = Progress::default();
-        for group in groups {
-            let from = *since.entry(group.clone()).or_insert_with(|| hub.group(&group).seq());
-            let progress = self.nodes.progress(&group, from);
-            all.acked.extend(progress.acked);
-            all.pending.extend(progress.pending);
-            all.refused.extend(progress.refused);
-        }
-        verdict(&all, condition)
     }
 }
 
-fn verdict(all: &Progress, condition: impl Fn(ConditionStatus, &str, String) -> Condition) -> Condition {
-    if let Some((node, refused)) = all.refused.first() {
-        let more = all.refused.len() - 1;
-        let message = format!("{node} refuses {} {:?}: {}; {more} more", refused.type_url, refused.name, refused.error);
-        return condition(ConditionStatus::False, "Refused", message);
-    }
-    if !all.pending.is_empty() {
-        let message = format!("{} of {} nodes have it", all.acked.len(), all.acked.len() + all.pending.len());
-        return condition(ConditionStatus::False, "Pending", message);
-    }
-    if all.acked.is_empty() {
-        return condition(ConditionStatus::False, "NoNodes", "no node that needs it is connected".to_owned());
-    }
-    condition(ConditionStatus::True, "Programmed", format!("all {} nodes that need it have it", all.acked.len()))
+/// What the nodes say, as one pass reads it: each group is asked once.
+struct Pass<'a> {
+    hub: &'a Hub,
+    nodes: &'a NodeRegistry,
+    answers: RefCell<BTreeMap<String, Answers>>,
 }
 
-/// The node groups that an object matters to.
-fn groups(key: &ObjectKey, snapshot: &Snapshot) -> Vec<String> {
-    let of_model = |model: &ObjectRef| -> Vec<String> {
-        let pools = snapshot.pools.values().filter(|plan| plan.model == *model);
-        pools.map(|plan| CompileLoop::worker_group(&plan.pool)).collect()
-    };
-    let gateway = || vec![GATEWAY_GROUP.to_owned()];
-    match key.kind {
-        Kind::Model => [gateway(), of_model(&key.object)].concat(),
-        Kind::WorkerPool => vec![CompileLoop::worker_group(&key.object)],
-        Kind::ReleasePolicy => gateway(),
-        Kind::RateLimitPolicy => {
-            let prefix = format!("{}/{}/", key.object.namespace, key.object.name);
-            let concerned = snapshot.pools.values().filter(|p| p.limits.iter().any(|id| id.starts_with(&prefix)));
-            [gateway(), concerned.map(|plan| CompileLoop::worker_group(&plan.pool)).collect()].concat()
+impl programmed::Nodes for Pass<'_> {
+    fn published(&self, group: &str) -> u64 {
+        self.hub.group(group).seq()
+    }
+
+    fn progress(&self, group: &str, from: u64, concerns: &dyn Fn(&RefusedResource) -> bool) -> Progress {
+        let mut answers = self.answers.borrow_mut();
+        if let Some(known) = answers.get(group) {
+            return known.progress(from, concerns);
         }
+        answers.entry(group.to_owned()).or_insert(self.nodes.answers(group)).progress(from, concerns)
     }
 }

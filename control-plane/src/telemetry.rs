@@ -12,10 +12,13 @@ use opentelemetry_sdk::{
 use prometheus::{Encoder as _, Registry, TextEncoder};
 use tracing_subscriber::{EnvFilter, Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
+mod requests;
+
 use crate::{
     config::{LogFormat, Settings},
     error::Error,
 };
+pub use requests::traced;
 
 /// Longest wait for the OTLP receiver, per export and at shutdown.
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);

@@ -1,9 +1,12 @@
 //! How the command line reaches the admin API: where it is, with which token. The token is read from a file, sent only over loopback
 //! or TLS, and never printed.
 use std::{
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     time::Duration,
 };
+
+use clap::builder::{OsStringValueParser, TypedValueParser as _};
 
 use reqwest::{Method, Url, header};
 use serde_json::Value;
@@ -24,13 +27,13 @@ pub struct ConnectArgs {
     #[arg(long, value_name = "URL", env = "TIDEGATE_SERVER")]
     pub server: Option<String>,
     /// File with the admin token. Default: admin-token in the data directory
-    #[arg(long, value_name = "FILE", env = "TIDEGATE_TOKEN_FILE")]
+    #[arg(long, value_name = "FILE", env = "TIDEGATE_TOKEN_FILE", value_parser = any_path())]
     pub token_file: Option<PathBuf>,
     /// PEM certificates to trust for https, instead of the system's
-    #[arg(long, value_name = "FILE", env = "TIDEGATE_CA_FILE")]
+    #[arg(long, value_name = "FILE", env = "TIDEGATE_CA_FILE", value_parser = any_path())]
     pub ca_file: Option<PathBuf>,
     /// Data directory of the server on this machine. Default: .tidegate, then /var/lib/tidegate
-    #[arg(long, value_name = "DIR", env = "TIDEGATE_DATA_DIR")]
+    #[arg(long, value_name = "DIR", env = "TIDEGATE_DATA_DIR", value_parser = any_path())]
     pub data_dir: Option<PathBuf>,
 }
 
@@ -42,48 +45,53 @@ pub struct Client {
     token: Secret,
 }
 
+/// What `up` writes into the data directory: its URLs.
+const URLS: &str = "up.json";
+/// What a server writes into the data directory: its first token.
+const TOKEN: &str = "admin-token";
+/// Where a server listens that was told nothing.
+const DEFAULT_SERVER: &str = "http://127.0.0.1:9080";
+
 impl ConnectArgs {
     fn data_dirs(&self) -> Vec<PathBuf> {
-        match &self.data_dir {
+        match given(self.data_dir.as_ref()) {
             Some(dir) => vec![dir.clone()],
             None => vec![PathBuf::from(".tidegate"), PathBuf::from("/var/lib/tidegate")],
         }
     }
 
-    fn server(&self) -> String {
-        if let Some(server) = &self.server {
-            return server.clone();
-        }
-        let written = self.data_dirs().iter().find_map(|dir| {
-            let text = std::fs::read_to_string(dir.join("up.json")).ok()?;
-            let value: Value = serde_json::from_str(&text).ok()?;
-            Some(value.get("adminUrl")?.as_str()?.to_owned())
-        });
-        written.unwrap_or_else(|| "http://127.0.0.1:9080".to_owned())
-    }
-
-    fn token(&self) -> Result<Secret, Error> {
-        let candidates = match &self.token_file {
-            Some(file) => vec![file.clone()],
-            None => self.data_dirs().iter().map(|d| d.join("admin-token")).collect(),
+    /// URL and token file. What is not named comes from one data directory, so that no token goes to another's server.
+    ///
+    /// # Errors
+    /// TG-1511 when nothing names a token, TG-1518.
+    pub(super) fn place(&self, dirs: &[PathBuf]) -> Result<(String, PathBuf), Error> {
+        let server = self.server.clone().filter(|s| !s.is_empty());
+        let token_file = given(self.token_file.as_ref()).cloned();
+        let wanted: &[&str] = match (&server, &token_file) {
+            (None, None) => &[URLS, TOKEN],
+            (None, Some(_)) => &[URLS],
+            (Some(_), None) => &[TOKEN],
+            (Some(_), Some(_)) => &[],
         };
-        let mut reasons = Vec::new();
-        for file in candidates {
-            match std::fs::read_to_string(&file) {
-                Ok(text) if !text.trim().is_empty() => return Ok(Secret::new(text.trim())),
-                Ok(_) => reasons.push(format!("{} is empty", file.display())),
-                Err(error) => reasons.push(format!("{}: {error}", file.display())),
-            }
+        let found = dirs.iter().find(|dir| wanted.iter().any(|file| dir.join(file).symlink_metadata().is_ok()));
+        if let Some(dir) = found {
+            check_owner(dir)?;
         }
-        Err(Error::NoToken { reason: reasons.join(", ") })
+        let server = server.or_else(|| admin_url(found?)).unwrap_or_else(|| DEFAULT_SERVER.to_owned());
+        let none = || {
+            let looked: Vec<String> = dirs.iter().map(|d| d.join(TOKEN).display().to_string()).collect();
+            Error::NoToken { reason: format!("there is no {}", looked.join(" and no ")) }
+        };
+        let token_file = token_file.or_else(|| Some(found?.join(TOKEN))).ok_or_else(none)?;
+        Ok((server, token_file))
     }
 
     /// Finds server and token. Connects to nothing yet.
     ///
     /// # Errors
-    /// TG-1511, TG-1514, TG-1515, TG-1516.
+    /// TG-1511, TG-1514, TG-1515, TG-1516, TG-1518.
     pub fn client(&self) -> Result<Client, Error> {
-        let server = self.server();
+        let (server, token_file) = self.place(&self.data_dirs())?;
         let base = Url::parse(&server).map_err(|e| Error::Usage(format!("--server {server:?} is no URL: {e}")))?;
         let loopback = is_loopback(&base);
         match base.scheme() {
@@ -100,11 +108,54 @@ impl ConnectArgs {
         if loopback {
             http = http.no_proxy();
         }
-        if let Some(path) = &self.ca_file {
+        if let Some(path) = given(self.ca_file.as_ref()) {
             http = http.tls_certs_only(ca_certificates(path)?);
         }
         let http = http.build().map_err(|e| Error::Usage(format!("the HTTP client could not be made: {e}")))?;
-        Ok(Client { http, base, token: self.token()? })
+        Ok(Client { http, base, token: read_token(&token_file)? })
+    }
+}
+
+/// As text is taken, empty text too, which clap's own parser of paths refuses.
+fn any_path() -> impl clap::builder::TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().map(PathBuf::from)
+}
+
+/// An empty path is how compose files write a variable that is not set.
+fn given(path: Option<&PathBuf>) -> Option<&PathBuf> {
+    path.filter(|p| !p.as_os_str().is_empty())
+}
+
+/// Refuses a data directory that somebody else could have laid out to lead a token astray.
+fn check_owner(dir: &Path) -> Result<(), Error> {
+    let me = rustix::process::geteuid().as_raw();
+    let files = [URLS, TOKEN].map(|file| dir.join(file));
+    let owners = files.iter().map(|file| (file.as_path(), file.symlink_metadata()));
+    for (path, meta) in std::iter::once((dir, dir.metadata())).chain(owners) {
+        if let Ok(meta) = meta
+            && !trusted(meta.uid(), me)
+        {
+            return Err(Error::ForeignDataDir { path: path.to_owned(), owner: meta.uid() });
+        }
+    }
+    Ok(())
+}
+
+/// Whether what belongs to `owner` may say where the token of `me` goes.
+pub(super) fn trusted(owner: u32, me: u32) -> bool {
+    owner == me || owner == 0
+}
+
+fn admin_url(dir: &Path) -> Option<String> {
+    let value: Value = serde_json::from_str(&std::fs::read_to_string(dir.join(URLS)).ok()?).ok()?;
+    Some(value.get("adminUrl")?.as_str()?.to_owned())
+}
+
+fn read_token(file: &Path) -> Result<Secret, Error> {
+    match std::fs::read_to_string(file) {
+        Ok(text) if !text.trim().is_empty() => Ok(Secret::new(text.trim())),
+        Ok(_) => Err(Error::NoToken { reason: format!("{} is empty", file.display()) }),
+        Err(error) => Err(Error::NoToken { reason: format!("{}: {error}", file.display()) }),
     }
 }
 

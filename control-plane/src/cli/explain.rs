@@ -1,4 +1,5 @@
 //! `explain`: why a request gets the arm and the limits that it gets.
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
 use super::{
@@ -15,6 +16,9 @@ pub struct ExplainArgs {
     /// A request header, as 'Name: value'; repeatable
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
     pub headers: Vec<String>,
+    /// A request header whose value is not UTF-8, as 'Name: BASE64'; repeatable, after those of --header
+    #[arg(long, value_name = "NAME: BASE64")]
+    pub header_base64: Vec<String>,
     /// The tenant that the API key of the request would give
     #[arg(long)]
     pub tenant: Option<String>,
@@ -35,10 +39,23 @@ pub fn header(text: &str) -> Result<(String, String), Error> {
     }
 }
 
+/// The headers of the question, each as REST takes it.
+pub fn headers(texts: &[String], base64: &[String]) -> Result<Vec<Value>, Error> {
+    let mut headers = Vec::with_capacity(texts.len() + base64.len());
+    for text in texts {
+        let (name, value) = header(text)?;
+        headers.push(json!({"name": name, "value": value}));
+    }
+    for text in base64 {
+        let (name, value) = header(text)?;
+        STANDARD.decode(&value).map_err(|e| Error::Usage(format!("--header-base64 {text:?} is not base64: {e}")))?;
+        headers.push(json!({"name": name, "valueBase64": value}));
+    }
+    Ok(headers)
+}
+
 pub async fn explain(args: &ExplainArgs) -> Result<String, Error> {
-    let headers: Result<Vec<_>, _> = args.headers.iter().map(|h| header(h)).collect();
-    let headers: Vec<Value> = headers?.into_iter().map(|(name, value)| json!({"name": name, "value": value})).collect();
-    let mut body = json!({"model": args.model, "headers": headers});
+    let mut body = json!({"model": args.model, "headers": headers(&args.headers, &args.header_base64)?});
     for (key, value) in [("tenant", &args.tenant), ("path", &args.path)] {
         if let Some(value) = value {
             body[key] = json!(value);
@@ -121,7 +138,9 @@ fn limit_line(limit: &Value) -> String {
     let amounts: Vec<String> = requests.into_iter().chain(concurrency).collect();
     let shadow = if at(limit, "/shadow") == "true" { " (shadow: only reported)" } else { "" };
     let whose = Some(at(limit, "/counters")).filter(|t| t != "-").map(|t| format!(", for {t}")).unwrap_or_default();
-    format!("limit {}: {}{whose}{shadow}\n", at(limit, "/id"), amounts.join(" and "))
+    let places: Vec<String> = items(limit, "where").iter().map(output::plain).collect();
+    let places = if places.is_empty() { String::new() } else { format!(", at {}", places.join(" and ")) };
+    format!("limit {}: {}{whose}{places}{shadow}\n", at(limit, "/id"), amounts.join(" and "))
 }
 
 fn items<'a>(value: &'a Value, key: &str) -> &'a [Value] {

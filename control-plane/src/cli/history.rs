@@ -1,5 +1,6 @@
 //! `history` and `rollback`: what was written when and by whom, and back to it.
 use serde_json::{Value, json};
+use tidegate_policy::kinds::Kind;
 
 use super::{
     apply::results,
@@ -11,7 +12,7 @@ use crate::error::Error;
 
 #[derive(Clone, Debug, clap::Args)]
 pub struct HistoryArgs {
-    /// Only this kind, or this object (KIND NAME, KIND/NAME)
+    /// Only this object (KIND NAME, KIND/NAME)
     pub kind: Option<String>,
     pub name: Option<String>,
     #[command(flatten)]
@@ -45,14 +46,11 @@ pub struct RollbackArgs {
 }
 
 pub async fn history(args: &HistoryArgs) -> Result<String, Error> {
-    let object = args.kind.as_deref().map(|k| kind_and_name(k, args.name.as_deref())).transpose()?;
+    let object = args.kind.as_deref().map(|k| named(k, args.name.as_deref())).transpose()?;
     let client = args.connect.client()?;
     let mut query = Vec::new();
     if let Some((kind, name)) = &object {
-        query.push(("kind", kind.name()));
-        if let Some(name) = name {
-            query.extend([("namespace", args.namespace.namespace.as_str()), ("name", name.as_str())]);
-        }
+        query.extend([("kind", kind.name()), ("namespace", &args.namespace.namespace), ("name", name)]);
     }
     let items = client.list(&["api", "v1", "revisions"], &query, args.limit as usize).await?;
     Ok(match args.output {
@@ -60,6 +58,15 @@ pub async fn history(args: &HistoryArgs) -> Result<String, Error> {
         Format::Yaml => output::yaml(&json!({"items": items})),
         Format::Table | Format::Wide => revisions(&items),
     })
+}
+
+/// One object: a kind alone is nothing that the history is kept for.
+pub fn named(kind: &str, name: Option<&str>) -> Result<(Kind, String), Error> {
+    let (kind, name) = kind_and_name(kind, name)?;
+    let name = name.ok_or_else(|| {
+        Error::Usage(format!("name the object of kind {}, or leave the kind out to mean everything", kind.name()))
+    })?;
+    Ok((kind, name))
 }
 
 /// One line per revision.
@@ -77,9 +84,7 @@ pub fn revisions(items: &[Value]) -> String {
 pub async fn rollback(args: &RollbackArgs) -> Result<String, Error> {
     let mut body = json!({"revision": args.to, "dryRun": args.dry_run});
     if let Some(kind) = &args.kind {
-        let (kind, name) = kind_and_name(kind, args.name.as_deref())?;
-        let name = name
-            .ok_or_else(|| Error::Usage("name the object, or leave the kind out to roll everything back".to_owned()))?;
+        let (kind, name) = named(kind, args.name.as_deref())?;
         body["kind"] = json!(kind.name());
         body["namespace"] = json!(args.namespace.namespace);
         body["name"] = json!(name);

@@ -1,4 +1,5 @@
 //! `api-key` and `node-token`: made once, shown once.
+use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
 use super::{
@@ -18,7 +19,7 @@ pub enum ApiKeyCommand {
     #[command(after_help = "Example:\n  tidegate api-key list")]
     List(ListKeysArgs),
     /// Make a key useless, within a second, everywhere
-    #[command(after_help = "Example:\n  tidegate api-key revoke 0190b0a4-6f1c-7c3e-9b1a-2f6f3c1d5e77")]
+    #[command(after_help = "Example:\n  tidegate api-key revoke 0190b0a46f1c7c3e9b1a2f6f3c1d5e77")]
     Revoke(RevokeKeyArgs),
 }
 
@@ -101,7 +102,7 @@ pub async fn api_key(command: &ApiKeyCommand) -> Result<String, Error> {
             let items = args.connect.client()?.list(&["api", "v1", "api-keys"], &[], 100_000).await?;
             Ok(match args.output {
                 TextFormat::Json => output::json(&json!({"items": items})),
-                TextFormat::Text => key_table(&items),
+                TextFormat::Text => key_table(&items, Utc::now()),
             })
         }
         ApiKeyCommand::Revoke(args) => {
@@ -128,10 +129,14 @@ async fn create_key(args: &CreateKeyArgs) -> Result<String, Error> {
 }
 
 /// One line per key.
-pub fn key_table(items: &[Value]) -> String {
+pub fn key_table(items: &[Value], now: DateTime<Utc>) -> String {
     let row = |k: &Value| {
-        let state =
-            if at(k, "/revokedAt") == "-" { "active".to_owned() } else { format!("revoked {}", at(k, "/revokedAt")) };
+        let ended = DateTime::parse_from_rfc3339(&at(k, "/expiresAt")).is_ok_and(|at| at <= now);
+        let state = match at(k, "/revokedAt").as_str() {
+            "-" if ended => "expired".to_owned(),
+            "-" => "active".to_owned(),
+            revoked => format!("revoked {revoked}"),
+        };
         vec![at(k, "/id"), at(k, "/tenant"), state, at(k, "/createdAt"), at(k, "/expiresAt"), at(k, "/description")]
     };
     let rows: Vec<Vec<String>> = items.iter().map(row).collect();

@@ -1,5 +1,6 @@
 //! The command line: parsing, which runtime a command needs, exit codes. Commands talk to the admin API like any other client.
 mod apply;
+mod bootstrap;
 mod connect;
 mod documents;
 mod exec;
@@ -14,7 +15,7 @@ mod start;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 pub use connect::{Client, ConnectArgs};
 pub use problem::{Problem, ProblemError};
 
@@ -35,7 +36,7 @@ struct Cli {
 enum Command {
     /// Run everything on this machine: Postgres, the control plane, the gateway, the workers
     #[command(
-        after_help = "Examples:\n  tidegate up\n  tidegate up --apply examples/ --data-dir /tmp/tg\n  tidegate up --database-url-file pg.url --admin-listen 127.0.0.1:9081"
+        after_help = "Examples:\n  tidegate up\n  tidegate up --apply examples/ --model-roots ~/.cache/tidegate/tools/models --model-roots examples/models\n  tidegate up --new-admin-token --data-dir /tmp/tg\n  tidegate up --database-url-file pg.url --admin-listen 127.0.0.1:9081"
     )]
     Up(start::UpCommand),
     /// Run the control plane alone
@@ -89,12 +90,49 @@ enum Command {
     /// Tokens with which gateways and workers connect
     #[command(subcommand)]
     NodeToken(keys::NodeTokenCommand),
+    /// Print the file with which an Envoy of your own starts
+    #[command(
+        after_help = "Its listener is the control plane's --gateway-listen; the bootstrap does not name it.\n\nExamples:\n  tidegate bootstrap --node-id gateway-1 --token-file gateway-1.token > envoy.json\n  tidegate bootstrap --node-id gateway-1 --token-file /run/tg/token --grpc 127.0.0.1:18001 --admin-socket /run/tg/admin.sock"
+    )]
+    Bootstrap(bootstrap::BootstrapArgs),
+    /// Print what makes the shell complete commands and flags
+    #[command(
+        after_help = "Examples:\n  source <(tidegate completion bash)\n  tidegate completion fish > ~/.config/fish/completions/tidegate.fish"
+    )]
+    Completion(CompletionArgs),
     /// Print the version
     #[command(after_help = "Example:\n  tidegate version")]
     Version,
     /// Used by `up` for its children.
     #[command(name = "exec-child", hide = true)]
     ExecChild(exec::ExecArgs),
+}
+
+#[derive(Debug, clap::Args)]
+struct CompletionArgs {
+    shell: Shell,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+enum Shell {
+    Bash,
+    Zsh,
+    Fish,
+}
+
+/// The completion script of a shell.
+fn completion(shell: Shell) -> String {
+    let shell = match shell {
+        Shell::Bash => clap_complete::Shell::Bash,
+        Shell::Zsh => clap_complete::Shell::Zsh,
+        Shell::Fish => clap_complete::Shell::Fish,
+    };
+    let all = Cli::command();
+    let shown = all.get_subcommands().filter(|command| !command.is_hide_set()).cloned();
+    let mut command = clap::Command::new("tidegate").version(env!("CARGO_PKG_VERSION")).subcommands(shown);
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut command, "tidegate", &mut script);
+    String::from_utf8_lossy(&script).into_owned()
 }
 
 /// Parses the command line, runs the command, reports its error on standard error, and gives the exit status.
@@ -124,10 +162,9 @@ fn run(command: Command) -> Result<u8, Error> {
         Command::Serve(command) => return start::serve(command),
         Command::CheckConfig(command) => return start::check_config(command),
         Command::ExecChild(args) => return exec::exec(&args),
-        Command::Version => {
-            output::print(&format!("tidegate {}\n", env!("CARGO_PKG_VERSION")))?;
-            return Ok(0);
-        }
+        Command::Version => return printed(&format!("tidegate {}\n", env!("CARGO_PKG_VERSION"))),
+        Command::Bootstrap(args) => return printed(&bootstrap::print(&args)?),
+        Command::Completion(args) => return printed(&completion(args.shell)),
         Command::Apply(_)
         | Command::Diff(_)
         | Command::Get(_)
@@ -143,6 +180,11 @@ fn run(command: Command) -> Result<u8, Error> {
     let (text, status) = start::runtime(false)?.block_on(remote(&command))?;
     output::print(&text)?;
     Ok(status)
+}
+
+fn printed(text: &str) -> Result<u8, Error> {
+    output::print(text)?;
+    Ok(0)
 }
 
 /// The commands that talk to the server: what to print, and the exit status.
@@ -162,9 +204,13 @@ async fn remote(command: &Command) -> Result<(String, u8), Error> {
         Command::ProxyStatus(args) => nodes::proxy_status(args).await,
         Command::ApiKey(command) => keys::api_key(command).await,
         Command::NodeToken(command) => keys::node_token(command).await,
-        Command::Up(_) | Command::Serve(_) | Command::CheckConfig(_) | Command::Version | Command::ExecChild(_) => {
-            Ok(String::new())
-        }
+        Command::Up(_)
+        | Command::Serve(_)
+        | Command::CheckConfig(_)
+        | Command::Bootstrap(_)
+        | Command::Completion(_)
+        | Command::Version
+        | Command::ExecChild(_) => Ok(String::new()),
     };
     Ok((text?, 0))
 }

@@ -16,8 +16,14 @@ const MOST: usize = 100_000;
 #[derive(Clone, Debug, clap::Args)]
 pub struct NamespaceArgs {
     /// Namespace of the object
-    #[arg(short, long, default_value = "default", env = "TIDEGATE_NAMESPACE")]
+    #[arg(short, long, default_value = "default", env = "TIDEGATE_NAMESPACE", value_parser = namespace())]
     pub namespace: String,
+}
+
+/// An empty variable is not set.
+fn namespace() -> impl clap::builder::TypedValueParser<Value = String> {
+    let or_default = |text: String| if text.is_empty() { "default".to_owned() } else { text };
+    clap::builder::TypedValueParser::map(clap::builder::StringValueParser::new(), or_default)
 }
 
 #[derive(Clone, Debug, clap::Args)]

@@ -3,6 +3,7 @@ use std::path::PathBuf;
 
 use super::output::{self, TextFormat};
 use crate::{
+    admin_token,
     config::{Inputs, ServeArgs, Settings, UpArgs, report},
     error::Error,
     serve, up,
@@ -50,6 +51,9 @@ pub fn up(command: UpCommand) -> Result<u8, Error> {
 
 pub fn serve(command: ServeCommand) -> Result<u8, Error> {
     let settings = Settings::load(command.settings.0).map_err(Error::Config)?;
+    if settings.new_admin_token {
+        admin_token::replace_lost(&settings.admin_token_file()).map_err(Error::Serve)?;
+    }
     runtime(true)?.block_on(serve::run(settings)).map_err(Error::Serve)?;
     Ok(0)
 }

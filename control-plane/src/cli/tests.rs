@@ -126,6 +126,8 @@ fn kinds_are_found_by_every_name_and_refused_with_the_list() {
     }
     assert!(objects::kind_and_name("pods", None).unwrap_err().to_string().contains("workerpools (wp)"));
     assert!(objects::kind_and_name("rel/a", Some("b")).is_err());
+    assert!(history::named("rel", None).unwrap_err().to_string().contains("ReleasePolicy"));
+    assert_eq!(history::named("rel/chat", None).unwrap(), (Kind::ReleasePolicy, "chat".to_owned()));
 }
 
 #[test]
@@ -134,6 +136,89 @@ fn a_header_is_split_at_its_first_colon() {
     assert_eq!(explain::header("X-A:").unwrap(), ("X-A".to_owned(), String::new()));
     assert!(explain::header("nothing").is_err());
     assert!(explain::header(": x").is_err());
+}
+
+#[test]
+fn a_header_that_is_no_text_is_given_in_base64() {
+    let both = explain::headers(&["a: b".to_owned()], &["X-Raw: /w==".to_owned()]).unwrap();
+    assert_eq!(both, [json!({"name": "a", "value": "b"}), json!({"name": "X-Raw", "valueBase64": "/w=="})]);
+    for bad in ["X-Raw: \u{ff}", "X-Raw", "X-Raw: /w"] {
+        assert!(explain::headers(&[], &[bad.to_owned()]).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn a_key_that_has_ended_is_not_shown_as_active() {
+    let now = "2026-01-01T00:00:00Z".parse().unwrap();
+    let key = |id: &str, expires: Option<&str>, revoked: Option<&str>| json!({"id": id, "expiresAt": expires, "revokedAt": revoked});
+    let (past, future) = (Some("2025-12-31T00:00:00Z"), Some("2026-01-02T00:00:00Z"));
+    let items = [key("a", None, None), key("b", future, None), key("c", past, None), key("d", past, past)];
+    let table = keys::key_table(&items, now);
+    let states: Vec<&str> = table.lines().skip(1).map(|l| l.split_whitespace().nth(2).unwrap()).collect();
+    assert_eq!(states, ["active", "active", "expired", "revoked"], "{table}");
+}
+
+#[test]
+fn a_bootstrap_names_the_token_and_never_holds_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let token_file = dir.path().join("gateway-1.token");
+    std::fs::write(&token_file, "tgn_verysecret").unwrap();
+    let mut args = bootstrap::BootstrapArgs {
+        node_id: "gateway-1".to_owned(),
+        token_file: token_file.clone(),
+        grpc: "127.0.0.1:18001".parse().unwrap(),
+        admin_socket: None,
+    };
+    let text = bootstrap::print(&args).unwrap();
+    let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(value["node"]["id"], "gateway-1");
+    assert!(text.contains("18001") && text.contains(token_file.to_str().unwrap()), "{text}");
+    assert!(!text.contains("tgn_"), "{text}");
+    let socket = value["admin"]["address"]["pipe"]["path"].as_str().unwrap();
+    assert!(socket.starts_with('/') && socket.ends_with("/gateway-1-admin.sock"), "{socket}");
+    args.grpc = "10.0.0.1:18000".parse().unwrap();
+    assert!(bootstrap::print(&args).unwrap_err().to_string().contains("clear text"));
+}
+
+#[test]
+fn each_shell_gets_a_completion_of_the_commands() {
+    for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
+        let script = completion(shell);
+        assert!(script.contains("proxy-status") && script.contains("model-roots"), "{shell:?}");
+        assert!(!script.contains("exec-child"), "{shell:?} offers what is hidden");
+    }
+}
+
+/// Where a token goes and what it is come from one folder.
+#[test]
+fn the_url_and_the_token_are_those_of_one_data_directory() {
+    let root = tempfile::tempdir().unwrap();
+    let dirs = ["first", "second"].map(|name| root.path().join(name));
+    for dir in &dirs {
+        std::fs::create_dir(dir).unwrap();
+    }
+    let args = ConnectArgs::default();
+    let none = args.place(&dirs).unwrap_err().to_string();
+    assert!(none.contains("TG-1511") && none.contains("first/admin-token and no "), "{none}");
+
+    std::fs::write(dirs[0].join("admin-token"), "tga_first").unwrap();
+    std::fs::write(dirs[1].join("up.json"), r#"{"adminUrl": "http://127.0.0.1:1"}"#).unwrap();
+    std::fs::write(dirs[1].join("admin-token"), "tga_second").unwrap();
+    let first = ("http://127.0.0.1:9080".to_owned(), dirs[0].join("admin-token"));
+    assert_eq!(args.place(&dirs).unwrap(), first, "not the URL of the second");
+    let second = ("http://127.0.0.1:1".to_owned(), dirs[1].join("admin-token"));
+    assert_eq!(args.place(&dirs[1..]).unwrap(), second);
+
+    let named = ConnectArgs { token_file: Some("t".into()), server: Some(String::new()), ..ConnectArgs::default() };
+    assert_eq!(named.place(&dirs).unwrap(), (second.0, "t".into()));
+    let named = ConnectArgs { server: Some("http://127.0.0.1:2".into()), ..ConnectArgs::default() };
+    assert_eq!(named.place(&dirs).unwrap(), ("http://127.0.0.1:2".to_owned(), first.1));
+}
+
+#[test]
+fn only_what_is_ones_own_or_of_root_is_trusted() {
+    assert_eq!([(7, 7), (0, 7), (0, 0)].map(|(owner, me)| connect::trusted(owner, me)), [true; 3]);
+    assert_eq!([(7, 0), (7, 8)].map(|(owner, me)| connect::trusted(owner, me)), [false; 2]);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use clap::{Arg, ArgAction, ArgMatches, Command, builder::PossibleValuesParser};
 
-use super::fields::{FIELDS, Field, Scope, Shape};
+use super::fields::{FIELDS, Field, Shape};
 
 /// What the command line said: key of the table to its values.
 #[derive(Clone, Debug, Default)]
@@ -22,7 +22,7 @@ pub struct GivenFlags {
 }
 
 fn flags_of(up: bool) -> impl Iterator<Item = &'static Field> {
-    FIELDS.iter().filter(move |f| !f.secret && (up || f.scope == Scope::Serve))
+    FIELDS.iter().filter(move |f| !f.secret && f.scope.is_for(up))
 }
 
 fn arg(field: &'static Field) -> Arg {

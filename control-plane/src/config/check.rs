@@ -1,7 +1,10 @@
 //! Checks across settings (binds, files), and the error type of the configuration.
 use std::{fmt, path::Path};
 
-use super::Settings;
+use super::{
+    Settings,
+    typed::{place, written},
+};
 
 /// One mistake in the configuration.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -65,11 +68,15 @@ impl std::error::Error for ConfigErrors {}
 
 /// What no single value shows.
 pub(super) fn check(settings: &Settings, errors: &mut Vec<ConfigError>) {
-    let place = |key: &str| settings.layers.get(key).map(|l| l.origin.to_string()).unwrap_or_default();
+    let place = |key: &str| place(&settings.layers, key);
     if !settings.admin_listen.ip().is_loopback() && settings.admin_tls.is_none() {
         errors.push(ConfigError::insecure(
             place("admin_listen"),
-            "the admin API listens beyond loopback only with TLS: set admin_tls_cert_file and admin_tls_key_file",
+            &format!(
+                "the admin API listens beyond loopback only with TLS: set {} and {}",
+                written("admin_tls_cert_file"),
+                written("admin_tls_key_file")
+            ),
         ));
     }
     if !settings.grpc_listen.ip().is_loopback() {
@@ -81,7 +88,7 @@ pub(super) fn check(settings: &Settings, errors: &mut Vec<ConfigError>) {
     if !settings.gateway_listen.ip().is_loopback() && !settings.require_api_key {
         errors.push(ConfigError::insecure(
             place("gateway_listen"),
-            "the gateway listens beyond loopback only with require_api_key: true",
+            &format!("the gateway listens beyond loopback only with {}=true", written("require_api_key")),
         ));
     }
     ports(settings, errors);
@@ -118,7 +125,9 @@ fn ports(settings: &Settings, errors: &mut Vec<ConfigError>) {
     for (i, (a, first)) in all.iter().enumerate() {
         for (b, second) in &all[i + 1..] {
             if first == second && first.port() != 0 {
-                errors.push(ConfigError::contradiction(&format!("{a} and {b}"), &format!("both are {first}")));
+                let place = |key: &str| place(&settings.layers, key);
+                let places = format!("{} and {}", place(a), place(b));
+                errors.push(ConfigError::contradiction(&places, &format!("both are {first}")));
             }
         }
     }

@@ -4,10 +4,32 @@
 /// Which command a setting is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Scope {
-    /// `serve`, and `up` which hands it on.
+    /// Only `serve`; `up` sets it itself.
     Serve,
+    /// `serve`, and `up` which hands it on.
+    Both,
     /// Only `up`.
     Up,
+}
+
+impl Scope {
+    /// As in the reference page and in `check-config`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Serve => "serve",
+            Self::Both => "serve, up",
+            Self::Up => "up",
+        }
+    }
+
+    /// Whether `up` (or else `serve`) reads it.
+    pub fn is_for(self, up: bool) -> bool {
+        match self {
+            Self::Serve => !up,
+            Self::Both => true,
+            Self::Up => up,
+        }
+    }
 }
 
 /// What a value is, for help and for the file.
@@ -51,14 +73,14 @@ macro_rules! row {
     };
 }
 
-use Scope::{Serve, Up};
+use Scope::{Both, Serve, Up};
 
 /// Every setting, in the order in which help and `check-config` show them.
 pub const FIELDS: &[Field] = &[
     row!(
         "data_dir",
         "data-dir",
-        Serve,
+        Both,
         Shape::One,
         "",
         "DIR",
@@ -67,7 +89,7 @@ pub const FIELDS: &[Field] = &[
     row!(
         "admin_listen",
         "admin-listen",
-        Serve,
+        Both,
         Shape::One,
         "127.0.0.1:9080",
         "IP:PORT",
@@ -76,7 +98,7 @@ pub const FIELDS: &[Field] = &[
     row!(
         "grpc_listen",
         "grpc-listen",
-        Serve,
+        Both,
         Shape::One,
         "127.0.0.1:18000",
         "IP:PORT",
@@ -85,7 +107,7 @@ pub const FIELDS: &[Field] = &[
     row!(
         "gateway_listen",
         "gateway-listen",
-        Serve,
+        Both,
         Shape::One,
         "127.0.0.1:10000",
         "IP:PORT",
@@ -94,7 +116,7 @@ pub const FIELDS: &[Field] = &[
     Field {
         key: "database_url",
         flag: "database-url",
-        scope: Serve,
+        scope: Both,
         shape: Shape::One,
         secret: true,
         default: "",
@@ -104,7 +126,7 @@ pub const FIELDS: &[Field] = &[
     row!(
         "database_url_file",
         "database-url-file",
-        Serve,
+        Both,
         Shape::One,
         "",
         "FILE",
@@ -113,27 +135,27 @@ pub const FIELDS: &[Field] = &[
     row!(
         "admin_tls_cert_file",
         "admin-tls-cert-file",
-        Serve,
+        Both,
         Shape::One,
         "",
         "FILE",
         "PEM certificate chain of the admin API"
     ),
-    row!("admin_tls_key_file", "admin-tls-key-file", Serve, Shape::One, "", "FILE", "PEM private key of the admin API"),
+    row!("admin_tls_key_file", "admin-tls-key-file", Both, Shape::One, "", "FILE", "PEM private key of the admin API"),
     row!(
         "log_level",
         "log-level",
-        Serve,
+        Both,
         Shape::One,
         "info",
         "LEVEL",
         "error, warn, info, debug, trace, or directives such as info,tidegate_api=debug"
     ),
-    row!("log_format", "log-format", Serve, Shape::One, "text", "FORMAT", "text or json"),
+    row!("log_format", "log-format", Both, Shape::One, "text", "FORMAT", "text or json"),
     row!(
         "otlp_endpoint",
         "otlp-endpoint",
-        Serve,
+        Both,
         Shape::One,
         "",
         "URL",
@@ -142,7 +164,7 @@ pub const FIELDS: &[Field] = &[
     Field {
         key: "require_api_key",
         flag: "require-api-key",
-        scope: Serve,
+        scope: Both,
         shape: Shape::Switch,
         secret: false,
         default: "true",
@@ -152,7 +174,7 @@ pub const FIELDS: &[Field] = &[
     row!(
         "allowed_worker_ips",
         "allowed-worker-ips",
-        Serve,
+        Both,
         Shape::Many,
         "",
         "IP",
@@ -167,10 +189,20 @@ pub const FIELDS: &[Field] = &[
         "PATH",
         "Unix socket of `up`, through which workers are started; without it none are"
     ),
+    Field {
+        key: "new_admin_token",
+        flag: "new-admin-token",
+        scope: Both,
+        shape: Shape::Switch,
+        secret: false,
+        default: "false",
+        value_name: "BOOL",
+        help: "Makes another admin token when DATA_DIR/admin-token is gone; earlier ones stay valid",
+    },
     row!(
         "model_roots",
         "model-roots",
-        Serve,
+        Up,
         Shape::Many,
         "",
         "DIR",
@@ -179,7 +211,7 @@ pub const FIELDS: &[Field] = &[
     row!(
         "max_workers",
         "max-workers",
-        Serve,
+        Both,
         Shape::One,
         "16",
         "N",
@@ -188,7 +220,7 @@ pub const FIELDS: &[Field] = &[
     row!(
         "max_body_bytes",
         "max-body-bytes",
-        Serve,
+        Both,
         Shape::One,
         "1048576",
         "BYTES",
@@ -197,7 +229,7 @@ pub const FIELDS: &[Field] = &[
     row!(
         "drain_timeout_seconds",
         "drain-timeout-seconds",
-        Serve,
+        Up,
         Shape::One,
         "30",
         "SECONDS",
@@ -219,7 +251,7 @@ pub const FIELDS: &[Field] = &[
         Shape::One,
         "",
         "FILE",
-        "The Envoy program. Default: PATH, then the tools cache"
+        "The Envoy program. Default: the tools cache, then PATH"
     ),
     row!(
         "worker_bin",
@@ -254,6 +286,11 @@ impl Field {
     /// `TIDEGATE_ADMIN_LISTEN`.
     pub fn env(&self) -> String {
         format!("TIDEGATE_{}", self.key.to_ascii_uppercase())
+    }
+
+    /// What a person writes to set it: the flag, or the variable of a secret, which has none.
+    pub fn written(&self) -> String {
+        if self.secret { self.env() } else { format!("--{}", self.flag) }
     }
 
     /// `adminListen`.

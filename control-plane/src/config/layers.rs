@@ -58,19 +58,22 @@ pub fn layer(inputs: &Inputs, errors: &mut Vec<ConfigError>) -> BTreeMap<&'stati
     layers
 }
 
+/// The highest layer that says something. An empty text says nothing: that is how compose files and charts write a
+/// setting that is not set.
 fn pick(field: &'static Field, inputs: &Inputs, file: &BTreeMap<&'static str, Vec<String>>) -> Layered {
-    if let Some(values) = inputs.flags.get(field.key) {
-        return Layered { values: values.clone(), origin: Origin::Flag(field.flag.to_owned()) };
+    if let Some(values) = inputs.flags.get(field.key).and_then(|v| filled(v.iter().map(String::as_str))) {
+        return Layered { values, origin: Origin::Flag(field.flag.to_owned()) };
     }
-    if let Some(text) = inputs.env.get(&field.env()) {
-        let values = match field.shape {
-            Shape::Many => text.split(',').map(str::trim).filter(|v| !v.is_empty()).map(str::to_owned).collect(),
-            Shape::One | Shape::Switch => vec![text.clone()],
-        };
+    let values = inputs.env.get(&field.env()).and_then(|text| match field.shape {
+        Shape::Many => filled(text.split(',').map(str::trim)),
+        Shape::One | Shape::Switch => filled(std::iter::once(text.as_str())),
+    });
+    if let Some(values) = values {
         return Layered { values, origin: Origin::Env(field.env()) };
     }
-    if let (Some(values), Some(given)) = (file.get(field.key), &inputs.file) {
-        return Layered { values: values.clone(), origin: Origin::File(given.path.clone()) };
+    let values = file.get(field.key).and_then(|v| filled(v.iter().map(String::as_str)));
+    if let (Some(values), Some(given)) = (values, &inputs.file) {
+        return Layered { values, origin: Origin::File(given.path.clone()) };
     }
     let values = match field.key {
         "data_dir" => vec![inputs.default_data_dir().to_owned()],
@@ -78,6 +81,12 @@ fn pick(field: &'static Field, inputs: &Inputs, file: &BTreeMap<&'static str, Ve
         _ => vec![field.default.to_owned()],
     };
     Layered { values, origin: Origin::Default }
+}
+
+/// The texts that are not blank; None when all are.
+fn filled<'a>(texts: impl Iterator<Item = &'a str>) -> Option<Vec<String>> {
+    let values: Vec<String> = texts.filter(|t| !t.trim().is_empty()).map(str::to_owned).collect();
+    if values.is_empty() { None } else { Some(values) }
 }
 
 fn unknown_variables(inputs: &Inputs, errors: &mut Vec<ConfigError>) {
@@ -142,6 +151,7 @@ fn texts(field: &Field, value: &Value) -> Result<Vec<String>, &'static str> {
         Value::Null | Value::Array(_) | Value::Object(_) => None,
     };
     match (field.shape, value) {
+        (_, Value::Null) => Ok(Vec::new()),
         (Shape::Many, Value::Array(items)) => items.iter().map(|v| scalar(v).ok_or("a list of texts")).collect(),
         (Shape::Many, _) => Err("a list of texts"),
         (Shape::One | Shape::Switch, v) => scalar(v).map(|s| vec![s]).ok_or("one text, number or bool"),

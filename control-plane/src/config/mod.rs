@@ -82,6 +82,8 @@ pub struct Settings {
     pub require_api_key: bool,
     pub allowed_worker_ips: Vec<IpAddr>,
     pub supervisor_socket: Option<PathBuf>,
+    /// Whether a lost admin token is replaced by another.
+    pub new_admin_token: bool,
     /// Absolute; at least one.
     pub model_roots: Vec<PathBuf>,
     pub max_workers: u32,
@@ -128,7 +130,7 @@ impl Inputs {
             .filter_map(|(k, v)| Some((k.into_string().ok()?, v.to_string_lossy().into_owned())))
             .filter(|(k, _)| k.starts_with("TIDEGATE_"))
             .collect();
-        let path = flags.config.or_else(|| env.get("TIDEGATE_CONFIG").map(PathBuf::from));
+        let path = flags.config.or_else(|| env.get("TIDEGATE_CONFIG").filter(|p| !p.is_empty()).map(PathBuf::from));
         let file = path.map(|path| GivenFile { text: std::fs::read_to_string(&path).map_err(|e| e.to_string()), path });
         let cwd = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
         Self { flags: flags.values, env, file, root: rustix::process::geteuid().is_root(), cwd }
@@ -199,7 +201,7 @@ impl Settings {
 }
 
 /// An unspecified address (0.0.0.0) is reached over loopback.
-fn reachable(address: SocketAddr) -> SocketAddr {
+pub(crate) fn reachable(address: SocketAddr) -> SocketAddr {
     match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => SocketAddr::from(([127, 0, 0, 1], address.port())),
         IpAddr::V6(ip) if ip.is_unspecified() => {

@@ -3,7 +3,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use super::{FIELDS, Field, Inputs, Scope, Settings};
+use super::{FIELDS, Field, Inputs, Settings};
 
 /// The configuration as text or JSON.
 #[derive(Clone, Debug, Serialize)]
@@ -23,7 +23,7 @@ pub struct Row {
     /// None: unset.
     pub value: Option<String>,
     pub origin: String,
-    /// `serve` or `up`.
+    /// `serve`, `up`, or `serve, up`.
     pub scope: &'static str,
 }
 
@@ -50,11 +50,8 @@ pub fn report(inputs: &Inputs) -> Report {
             _ if field.secret => Some("(redacted)".to_owned()),
             values => Some(values.join(",")),
         };
-        let scope = match field.scope {
-            Scope::Serve => "serve",
-            Scope::Up => "up",
-        };
-        Row { key: field.file_key(), value, origin: layered.map(|l| l.origin.to_string()).unwrap_or_default(), scope }
+        let origin = layered.map(|l| l.origin.to_string()).unwrap_or_default();
+        Row { key: field.file_key(), value, origin, scope: field.scope.name() }
     };
     let errors = errors.0.into_iter().map(|e| ErrorRow { code: e.code, place: e.place, message: e.message });
     Report { ok, settings: FIELDS.iter().map(row).collect(), errors: errors.collect() }

@@ -46,7 +46,7 @@ fn the_precedence_holds_for_every_setting() {
             "log_level" => ["warn", "error", "debug"][usize::from(n)].to_owned(),
             "log_format" => ["json", "text", "json"][usize::from(n)].to_owned(),
             "worker_provider" => ["cuda", "cpu", "cuda"][usize::from(n)].to_owned(),
-            "require_api_key" => ["true", "false", "true"][usize::from(n)].to_owned(),
+            "require_api_key" | "new_admin_token" => ["true", "false", "true"][usize::from(n)].to_owned(),
             "allowed_worker_ips" => format!("10.0.0.{n}"),
             "max_body_bytes" => (2048 + n).to_string(),
             "max_workers" | "drain_timeout_seconds" => (1 + n).to_string(),
@@ -105,6 +105,80 @@ fn a_bind_beyond_loopback_is_refused_unless_it_is_protected() {
     assert_eq!(codes(&given), [""; 0]);
 }
 
+/// As compose files and charts write a setting that is not set.
+#[test]
+fn an_empty_setting_is_not_set() {
+    for field in FIELDS {
+        for empty in ["", " "] {
+            let mut given = with_file(&format!("{}: {empty:?}\n", field.file_key()));
+            if field.shape == Shape::Many {
+                given = with_file(&format!("{}: [{empty:?}]\n", field.file_key()));
+            }
+            given.env.insert(field.env(), empty.into());
+            given.flags.insert(field.key, vec![empty.into()]);
+            let settings = Settings::resolve(&given).unwrap();
+            let unset = Settings::resolve(&inputs()).unwrap();
+            assert_eq!(settings.layers[field.key], unset.layers[field.key], "{}", field.key);
+        }
+        assert_eq!(codes(&with_file(&format!("{}:\n", field.file_key()))), [""; 0], "{}", field.key);
+    }
+    let mut given = with_file("maxWorkers: 3\nallowedWorkerIps: [10.0.0.1]\nrequireApiKey: true\n");
+    for name in ["TIDEGATE_MAX_WORKERS", "TIDEGATE_ALLOWED_WORKER_IPS", "TIDEGATE_REQUIRE_API_KEY"] {
+        given.env.insert(name.into(), String::new());
+    }
+    let settings = Settings::resolve(&given).unwrap();
+    assert_eq!((settings.max_workers, settings.require_api_key), (3, true), "the next layer counts");
+    assert_eq!(settings.allowed_worker_ips.len(), 1);
+}
+
+#[test]
+fn a_mistake_in_one_setting_makes_no_second_one_elsewhere() {
+    let mut given = inputs();
+    given.flags.insert("gateway_listen", vec!["0.0.0.0:10000".into()]);
+    given.flags.insert("require_api_key", vec!["perhaps".into()]);
+    assert_eq!(codes(&given), ["TG-1503"]);
+}
+
+#[test]
+fn each_command_takes_the_settings_that_it_reads() {
+    let flags = |command: clap::Command| -> Vec<String> {
+        command.get_arguments().filter_map(|a| a.get_long().map(str::to_owned)).collect()
+    };
+    let serve = flags(<ServeArgs as clap::Args>::augment_args(clap::Command::new("serve")));
+    let up = flags(<UpArgs as clap::Args>::augment_args(clap::Command::new("up")));
+    for (flag, in_serve, in_up) in [
+        ("model-roots", false, true),
+        ("drain-timeout-seconds", false, true),
+        ("supervisor-socket", true, false),
+        ("max-workers", true, true),
+        ("database-url", false, false),
+    ] {
+        let found = [&serve, &up].map(|flags| flags.iter().any(|f| f == flag));
+        assert_eq!(found, [in_serve, in_up], "{flag}");
+    }
+}
+
+#[test]
+fn a_mistake_is_told_in_names_that_a_person_can_write() {
+    let mut given = with_file("adminTlsKeyFile: k.pem\ngrpcListen: 127.0.0.1:9080\n");
+    given.flags.insert("database_url_file", vec!["f".into()]);
+    given.flags.insert("gateway_listen", vec!["0.0.0.0:1".into()]);
+    given.flags.insert("require_api_key", vec!["false".into()]);
+    given.env.insert("TIDEGATE_DATABASE_URL".into(), "postgres://h/d".into());
+    let text = Settings::resolve(&given).unwrap_err().to_string();
+    for expected in [
+        "file t.yaml: adminTlsKeyFile: --admin-tls-key-file needs --admin-tls-cert-file",
+        "give TIDEGATE_DATABASE_URL or --database-url-file, not both",
+        "only with --require-api-key=true",
+        "default of adminListen and file t.yaml: grpcListen: both are 127.0.0.1:9080",
+    ] {
+        assert!(text.contains(expected), "{expected}\nin\n{text}");
+    }
+    given.flags.insert("admin_listen", vec!["0.0.0.0:1".into()]);
+    let text = Settings::resolve(&given).unwrap_err().to_string();
+    assert!(FIELDS.iter().filter(|f| f.key.contains('_')).all(|f| !text.contains(f.key)), "{text}");
+}
+
 #[test]
 fn contradictions_are_named() {
     let mut given = inputs();
@@ -158,14 +232,11 @@ fn documented() -> String {
     for field in FIELDS {
         let flag = if field.secret { "none".to_owned() } else { format!("`--{}`", field.flag) };
         let default = if field.default.is_empty() { String::new() } else { format!("`{}`", field.default) };
-        let scope = match field.scope {
-            Scope::Serve => "serve, up",
-            Scope::Up => "up",
-        };
         out.push_str(&format!(
-            "| `{}` | {flag} | `{}` | {default} | {scope} | {} |\n",
+            "| `{}` | {flag} | `{}` | {default} | {} | {} |\n",
             field.file_key(),
             field.env(),
+            field.scope.name(),
             field.help
         ));
     }

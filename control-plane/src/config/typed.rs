@@ -17,7 +17,6 @@ struct Parser<'a> {
 
 /// None when a value does not parse; `errors` says which ones.
 pub fn parse(layers: BTreeMap<&'static str, Layered>, cwd: &Path, errors: &mut Vec<ConfigError>) -> Option<Settings> {
-    let before = errors.len();
     let mut p = Parser { layers: &layers, cwd, errors };
     let data_dir = p.path("data_dir");
     let admin_listen = p.one::<SocketAddr>("admin_listen", "an IP address and a port, such as 127.0.0.1:9080");
@@ -28,9 +27,10 @@ pub fn parse(layers: BTreeMap<&'static str, Layered>, cwd: &Path, errors: &mut V
     let log_level = p.log_level();
     let log_format = p.choice("log_format", &[("text", LogFormat::Text), ("json", LogFormat::Json)]);
     let otlp_endpoint = p.otlp();
-    let require_api_key = p.one::<bool>("require_api_key", "true or false");
+    let require_api_key = p.switch("require_api_key");
     let allowed_worker_ips = p.many::<IpAddr>("allowed_worker_ips", "an IP address");
     let supervisor_socket = p.path("supervisor_socket");
+    let new_admin_token = p.switch("new_admin_token");
     let model_roots = p.paths("model_roots");
     let max_workers = p.number("max_workers", 0, 64);
     let max_body_bytes = p.number("max_body_bytes", 1024, 64 << 20);
@@ -38,36 +38,25 @@ pub fn parse(layers: BTreeMap<&'static str, Layered>, cwd: &Path, errors: &mut V
     let worker_provider = p.choice("worker_provider", &[("cpu", Provider::Cpu), ("cuda", Provider::Cuda)]);
     let [postgres_bin_dir, envoy_bin, worker_bin, onnxruntime_lib] =
         ["postgres_bin_dir", "envoy_bin", "worker_bin", "onnxruntime_lib"].map(|key| p.path(key));
-    if p.errors.len() > before
-        && (data_dir.is_none() || admin_listen.is_none() || grpc_listen.is_none() || gateway_listen.is_none())
-    {
-        return None;
-    }
-    let data_dir = data_dir?;
     Some(Settings {
+        data_dir: data_dir?,
         admin_listen: admin_listen?,
         grpc_listen: grpc_listen?,
         gateway_listen: gateway_listen?,
         database_url,
         admin_tls,
-        log_level,
-        log_format: log_format.unwrap_or(LogFormat::Text),
+        log_level: log_level?,
+        log_format: log_format?,
         otlp_endpoint,
-        require_api_key: require_api_key.unwrap_or(false),
+        require_api_key: require_api_key?,
         allowed_worker_ips,
         supervisor_socket,
+        new_admin_token: new_admin_token?,
         model_roots,
-        max_workers: max_workers.unwrap_or(0),
-        max_body_bytes: max_body_bytes.unwrap_or(1 << 20),
-        drain_timeout: Duration::from_secs(u64::from(drain.unwrap_or(30))),
-        up: UpSettings {
-            postgres_bin_dir,
-            envoy_bin,
-            worker_bin,
-            onnxruntime_lib,
-            worker_provider: worker_provider.unwrap_or(Provider::Cpu),
-        },
-        data_dir,
+        max_workers: max_workers?,
+        max_body_bytes: max_body_bytes?,
+        drain_timeout: Duration::from_secs(u64::from(drain?)),
+        up: UpSettings { postgres_bin_dir, envoy_bin, worker_bin, onnxruntime_lib, worker_provider: worker_provider? },
         layers,
     })
 }
@@ -81,15 +70,8 @@ impl Parser<'_> {
         self.text(key).is_some()
     }
 
-    /// `flag --admin-listen`, or for the file also the key.
     fn place(&self, key: &str) -> String {
-        match self.layers.get(key).map(|l| &l.origin) {
-            Some(origin @ Origin::File(_)) => {
-                format!("{origin}: {}", field(key).map(super::Field::file_key).unwrap_or_default())
-            }
-            Some(origin) => origin.to_string(),
-            None => key.to_owned(),
-        }
+        place(self.layers, key)
     }
 
     fn refuse(&mut self, key: &str, given: &str, expected: &str) {
@@ -119,25 +101,32 @@ impl Parser<'_> {
         out
     }
 
+    /// After a mistake the default of the table stands in, so that the checks across settings still run.
     fn number(&mut self, key: &str, min: u32, max: u32) -> Option<u32> {
         let text = self.text(key)?.to_owned();
         match text.parse() {
             Ok(n) if (min..=max).contains(&n) => Some(n),
             Ok(_) | Err(_) => {
                 self.refuse(key, &text, &format!("a whole number from {min} to {max}"));
-                None
+                field(key)?.default.parse().ok()
             }
         }
     }
 
+    /// As [`Parser::number`] after a mistake.
     fn choice<T: Copy>(&mut self, key: &str, choices: &[(&str, T)]) -> Option<T> {
         let text = self.text(key)?.to_owned();
-        let found = choices.iter().find(|(name, _)| *name == text).map(|(_, value)| *value);
-        if found.is_none() {
-            let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
-            self.refuse(key, &text, &names.join(" or "));
+        let named = |wanted: &str| choices.iter().find(|(name, _)| *name == wanted).map(|(_, value)| *value);
+        if let Some(found) = named(&text) {
+            return Some(found);
         }
-        found
+        let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
+        self.refuse(key, &text, &names.join(" or "));
+        named(field(key)?.default)
+    }
+
+    fn switch(&mut self, key: &str) -> Option<bool> {
+        self.choice(key, &[("true", true), ("false", false)])
     }
 
     fn path(&mut self, key: &str) -> Option<PathBuf> {
@@ -154,7 +143,7 @@ impl Parser<'_> {
             let (a, b) = (self.place("database_url"), self.place("database_url_file"));
             self.errors.push(ConfigError::contradiction(
                 &format!("{a} and {b}"),
-                "give database_url or database_url_file, not both",
+                &format!("give {} or {}, not both", written("database_url"), written("database_url_file")),
             ));
             return None;
         }
@@ -180,21 +169,19 @@ impl Parser<'_> {
         match (self.path("admin_tls_cert_file"), self.path("admin_tls_key_file")) {
             (Some(cert), Some(key)) => Some(TlsFiles { cert, key }),
             (None, None) => None,
-            (Some(_), None) => {
-                let place = self.place("admin_tls_cert_file");
-                self.errors.push(ConfigError::contradiction(&place, "admin_tls_cert_file needs admin_tls_key_file"));
-                None
-            }
-            (None, Some(_)) => {
-                let place = self.place("admin_tls_key_file");
-                self.errors.push(ConfigError::contradiction(&place, "admin_tls_key_file needs admin_tls_cert_file"));
-                None
-            }
+            (Some(_), None) => self.needs("admin_tls_cert_file", "admin_tls_key_file"),
+            (None, Some(_)) => self.needs("admin_tls_key_file", "admin_tls_cert_file"),
         }
     }
 
-    fn log_level(&mut self) -> String {
-        let text = self.text("log_level").unwrap_or("info").to_owned();
+    fn needs<T>(&mut self, given: &str, missing: &str) -> Option<T> {
+        let message = format!("{} needs {}", written(given), written(missing));
+        self.errors.push(ConfigError::contradiction(&self.place(given), &message));
+        None
+    }
+
+    fn log_level(&mut self) -> Option<String> {
+        let text = self.text("log_level")?.to_owned();
         if tracing_subscriber::EnvFilter::builder().parse(&text).is_err() {
             self.refuse(
                 "log_level",
@@ -202,7 +189,7 @@ impl Parser<'_> {
                 "error, warn, info, debug, trace, or directives such as info,tidegate_api=debug",
             );
         }
-        text
+        Some(text)
     }
 
     fn otlp(&mut self) -> Option<String> {
@@ -216,6 +203,21 @@ impl Parser<'_> {
         self.refuse("otlp_endpoint", "this value", "an http:// URL such as http://127.0.0.1:4317");
         None
     }
+}
+
+/// `flag --admin-listen`, or for the file and the default also the key.
+pub(super) fn place(layers: &BTreeMap<&'static str, Layered>, key: &str) -> String {
+    let file_key = field(key).map(super::Field::file_key).unwrap_or_default();
+    match layers.get(key).map(|l| &l.origin) {
+        Some(origin @ Origin::File(_)) => format!("{origin}: {file_key}"),
+        Some(origin @ (Origin::Flag(_) | Origin::Env(_))) => origin.to_string(),
+        Some(Origin::Default) | None => format!("default of {file_key}"),
+    }
+}
+
+/// What a person writes to set `key`.
+pub(super) fn written(key: &str) -> String {
+    field(key).map(super::Field::written).unwrap_or_default()
 }
 
 fn absolute(cwd: &Path, text: &str) -> PathBuf {

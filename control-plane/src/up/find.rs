@@ -1,11 +1,11 @@
-//! Finds the programs that `up` runs: where a setting says, else on PATH, else in the tools cache.
+//! Finds the programs that `up` runs: where a setting says, else in the tools cache or on PATH.
 use std::path::PathBuf;
 
 use crate::config::Settings;
 
 /// `$TIDEGATE_TOOLS`, or `~/.cache/tidegate/tools`; filled by `make tools`.
 pub fn tools_dir() -> PathBuf {
-    if let Some(dir) = std::env::var_os("TIDEGATE_TOOLS") {
+    if let Some(dir) = std::env::var_os("TIDEGATE_TOOLS").filter(|dir| !dir.is_empty()) {
         return PathBuf::from(dir);
     }
     let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_else(|| PathBuf::from("/nonexistent"));

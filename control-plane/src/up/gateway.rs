@@ -1,5 +1,5 @@
 //! Envoy as a part of `up`: a node token of its own, the bootstrap file, and how to ask whether it is ready.
-use std::{net::SocketAddr, path::PathBuf};
+use std::{path::PathBuf, time::Duration};
 
 use http_body_util::{BodyExt as _, Empty};
 use hyper::{Request, body::Bytes};
@@ -7,9 +7,15 @@ use hyper_util::rt::TokioIo;
 use serde_json::json;
 use tidegate_translate::{BootstrapParams, bootstrap};
 use tokio::net::{TcpStream, UnixStream};
+use tokio_util::task::AbortOnDropHandle;
 
-use super::{plan::Class, postgres::write_private, process::Launch};
-use crate::{cli::Client, config::Settings, error::Error};
+use super::{plan::Class, process::Launch};
+use crate::{
+    admin_token::write_private,
+    cli::Client,
+    config::{Settings, reachable},
+    error::Error,
+};
 
 /// Node id of the gateway that `up` runs.
 pub const NODE_ID: &str = "gateway-0";
@@ -42,24 +48,70 @@ pub fn admin_socket(settings: &Settings) -> PathBuf {
     settings.in_data_dir("envoy-admin.sock")
 }
 
-/// Whether Envoy has its configuration and takes requests.
-pub async fn ready(settings: &Settings) -> bool {
-    live(&admin_socket(settings)).await.unwrap_or(false)
-        && TcpStream::connect(loopback(settings.gateway_listen)).await.is_ok()
-}
+/// Longest wait for one probe: an Envoy that hangs must not hang `up`.
+const PROBE_LIMIT: Duration = Duration::from_secs(2);
 
-fn loopback(address: SocketAddr) -> SocketAddr {
-    if address.ip().is_unspecified() { SocketAddr::from(([127, 0, 0, 1], address.port())) } else { address }
+/// Whether Envoy has its configuration and takes requests.
+///
+/// # Errors
+/// What is missing, in words.
+pub async fn ready(settings: &Settings) -> Result<(), String> {
+    let probe = async {
+        match live(&admin_socket(settings)).await {
+            Ok(true) => {}
+            Ok(false) => return Err("Envoy has not got its configuration yet".to_owned()),
+            Err(error) => return Err(format!("its admin socket: {error}")),
+        }
+        let address = reachable(settings.gateway_listen);
+        TcpStream::connect(address).await.map(|_| ()).map_err(|e| format!("{address}: {e}"))
+    };
+    let limit = PROBE_LIMIT.as_secs();
+    tokio::time::timeout(PROBE_LIMIT, probe).await.unwrap_or_else(|_| Err(format!("no answer within {limit} s")))
 }
 
 async fn live(socket: &std::path::Path) -> Result<bool, Box<dyn std::error::Error + Send + Sync>> {
     let stream = UnixStream::connect(socket).await?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    let driver = tokio::spawn(connection);
+    // Ends with the probe, also when the probe is given up.
+    let _driver = AbortOnDropHandle::new(tokio::spawn(connection));
     let request = Request::get("/ready").header("host", "envoy").body(Empty::<Bytes>::new())?;
     let response = sender.send_request(request).await?;
     let ok = response.status().is_success();
     let _ = response.into_body().collect().await;
-    driver.abort();
     Ok(ok)
+}
+
+#[cfg(test)]
+mod tests {
+    //! Probes of a gateway that is not well.
+    use super::*;
+    use crate::config::Inputs;
+
+    fn settings(data_dir: &std::path::Path, listen: String) -> Settings {
+        let flags = [("data_dir", vec![data_dir.display().to_string()]), ("gateway_listen", vec![listen])];
+        Settings::resolve(&Inputs { flags: flags.into(), cwd: "/".into(), ..Inputs::default() }).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_probe_of_an_envoy_that_hangs_comes_to_an_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = settings(dir.path(), "127.0.0.1:10000".to_owned());
+        let _accepts_and_says_nothing = tokio::net::UnixListener::bind(admin_socket(&settings)).unwrap();
+        let probed = tokio::time::timeout(Duration::from_secs(30), ready(&settings)).await;
+        assert_eq!(probed.unwrap(), Err("no answer within 2 s".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn a_gateway_on_every_address_of_ipv6_is_probed_over_ipv6() {
+        let dir = tempfile::tempdir().unwrap();
+        let Ok(listener) = std::net::TcpListener::bind("[::1]:0") else { return };
+        let port = listener.local_addr().unwrap().port();
+        let settings = settings(dir.path(), format!("[::]:{port}"));
+        let admin = tokio::net::UnixListener::bind(admin_socket(&settings)).unwrap();
+        let live = axum::Router::new().route("/ready", axum::routing::get(|| async { "LIVE" }));
+        tokio::spawn(async move { axum::serve(admin, live).await });
+        assert_eq!(ready(&settings).await, Ok(()));
+        drop(listener);
+        assert!(ready(&settings).await.unwrap_err().contains(&format!("[::1]:{port}")));
+    }
 }

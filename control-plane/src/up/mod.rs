@@ -4,6 +4,7 @@
 mod find;
 mod gateway;
 mod lock;
+mod log;
 mod plan;
 mod postgres;
 mod process;
@@ -32,6 +33,7 @@ const NOTES: usize = 64;
 /// # Errors
 /// When a part is missing or does not become ready; everything that was started is stopped first.
 pub async fn run(settings: Settings, documents: Vec<PathBuf>) -> Result<(), Error> {
+    log::init(&settings)?;
     prepare_dirs(&settings)?;
     let _lock = lock::lock(&settings.data_dir)?;
     let settings = Settings { supervisor_socket: Some(settings.in_data_dir("supervisor.sock")), ..settings };
@@ -141,5 +143,8 @@ fn prepare_dirs(settings: &Settings) -> Result<(), Error> {
     };
     make(settings.data_dir.clone(), mode)?;
     make(settings.in_data_dir("logs"), 0o700)?;
-    make(settings.in_data_dir("run"), 0o700)
+    make(settings.in_data_dir("run"), 0o700)?;
+    // A worker refuses a folder for models that is not there; this one is ours to make.
+    let models = settings.in_data_dir("models");
+    if settings.model_roots.contains(&models) { make(models, 0o755) } else { Ok(()) }
 }

@@ -2,8 +2,7 @@
 //! so under root it runs as `postgres` or `nobody`. Nothing here speaks SQL except to create the empty database.
 use std::{
     ffi::OsString,
-    io::Write as _,
-    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _, chown},
+    os::unix::fs::{PermissionsExt as _, chown},
     path::{Path, PathBuf},
     process::Stdio,
 };
@@ -14,7 +13,7 @@ use super::{
     plan::Class,
     process::{Launch, User},
 };
-use crate::{config::Settings, error::Error};
+use crate::{admin_token::write_private, config::Settings, error::Error};
 
 /// Role and database.
 const NAME: &str = "tidegate";
@@ -60,18 +59,56 @@ fn bin_dir(settings: &Settings) -> Result<PathBuf, Error> {
     }
     let mut searched: Vec<PathBuf> =
         std::env::var_os("PATH").map(|p| std::env::split_paths(&p).collect()).unwrap_or_default();
-    for (base, below) in [
-        (PathBuf::from("/usr/lib/postgresql"), "bin"),
-        (super::find::tools_dir().join("postgres/usr/lib/postgresql"), "bin"),
-    ] {
-        let mut versions: Vec<PathBuf> =
-            std::fs::read_dir(base).map(|d| d.flatten().map(|e| e.path().join(below)).collect()).unwrap_or_default();
-        versions.sort();
-        searched.extend(versions.into_iter().rev());
+    let tools = super::find::tools_dir().join("postgres");
+    for base in [PathBuf::from("/usr/lib/postgresql"), tools.join("usr/lib/postgresql")] {
+        let versions = std::fs::read_dir(base).map(|d| d.flatten().map(|e| e.path()).collect()).unwrap_or_default();
+        searched.extend(newest_first(versions).into_iter().map(|dir| dir.join("bin")));
     }
-    searched.extend([PathBuf::from("/usr/local/pgsql/bin"), super::find::tools_dir().join("postgres/bin")]);
-    let found = searched.into_iter().find(complete);
-    found.ok_or_else(|| Error::NoPostgres { searched: "PATH, /usr/lib/postgresql/*/bin, the tools cache".to_owned() })
+    searched.extend([PathBuf::from("/usr/local/pgsql/bin"), tools.join("bin")]);
+    let found: Vec<Server> = searched.into_iter().filter(complete).map(Server::at).collect();
+    let made_by = std::fs::read_to_string(settings.in_data_dir("postgres").join("PG_VERSION")).ok();
+    let cluster = major(made_by.as_deref().map(str::trim));
+    let chosen = choose(&found, cluster).map(|server| server.bin.clone());
+    chosen.ok_or_else(|| {
+        let searched = "PATH, /usr/lib/postgresql/*/bin, the tools cache".to_owned();
+        let wanted = cluster.map(|v| format!("; version {v} made the database, and only it can open it"));
+        Error::NoPostgres { searched: searched + &wanted.unwrap_or_default() }
+    })
+}
+
+/// A folder with initdb and postgres.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Server {
+    /// None: its path does not tell.
+    version: Option<u32>,
+    bin: PathBuf,
+}
+
+impl Server {
+    /// The version is that of `…/<version>/bin/postgres`, links followed.
+    fn at(bin: PathBuf) -> Self {
+        let program = bin.join("postgres").canonicalize().unwrap_or_default();
+        let version = major(program.ancestors().nth(2).and_then(Path::file_name).and_then(|n| n.to_str()));
+        Self { version, bin }
+    }
+}
+
+/// 15 of `15` or `15.3`.
+fn major(version: Option<&str>) -> Option<u32> {
+    version?.split('.').next()?.parse().ok()
+}
+
+/// Folders whose names are versions, by number; others last.
+fn newest_first(mut dirs: Vec<PathBuf>) -> Vec<PathBuf> {
+    dirs.sort_by_key(|dir| std::cmp::Reverse(major(dir.file_name().and_then(|n| n.to_str()))));
+    dirs
+}
+
+/// The server that can open the cluster; without a cluster the first one.
+fn choose(found: &[Server], cluster: Option<u32>) -> Option<&Server> {
+    let Some(cluster) = cluster else { return found.first() };
+    let same = found.iter().find(|s| s.version == Some(cluster));
+    same.or_else(|| found.iter().find(|s| s.version.is_none()))
 }
 
 /// `postgres`, or else `nobody`.
@@ -283,12 +320,33 @@ fn escaped(text: &str) -> String {
         .collect()
 }
 
-/// Writes a file that only its owner can read, whatever was there before.
-pub fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
-    let temporary = path.with_extension("tmp");
-    let _ = std::fs::remove_file(&temporary);
-    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    std::fs::rename(temporary, path)
+#[cfg(test)]
+mod tests {
+    //! Which server is taken, out of those that a machine may have.
+    use super::*;
+
+    fn servers(found: &[(Option<u32>, &str)]) -> Vec<Server> {
+        found.iter().map(|(version, bin)| Server { version: *version, bin: PathBuf::from(bin) }).collect()
+    }
+
+    #[test]
+    fn versions_are_ordered_by_number() {
+        let bases = ["9.6", "15", "main", "9", "17"].map(|v| PathBuf::from("/usr/lib/postgresql").join(v));
+        let order = newest_first(bases.to_vec());
+        let names: Vec<&str> = order.iter().filter_map(|p| p.file_name()?.to_str()).collect();
+        assert_eq!(names[..2], ["17", "15"]);
+        assert_eq!(names[4], "main", "{names:?}");
+        assert_eq!([Some("15"), Some("9.6"), Some("main"), None].map(major), [Some(15), Some(9), None, None]);
+    }
+
+    #[test]
+    fn a_cluster_is_opened_by_the_version_that_made_it() {
+        let found = servers(&[(None, "/opt/bin"), (Some(17), "/d/17/bin"), (Some(9), "/d/9.6/bin")]);
+        let chosen = |cluster| choose(&found, cluster).map(|s| s.bin.to_str().unwrap());
+        assert_eq!(chosen(None), Some("/opt/bin"), "the first one makes a new cluster");
+        assert_eq!(chosen(Some(9)), Some("/d/9.6/bin"));
+        assert_eq!(chosen(Some(16)), Some("/opt/bin"), "it may be that version");
+        assert_eq!(choose(&found[1..], Some(16)), None, "none of them can open it");
+        assert_eq!(choose(&[], None), None);
+    }
 }

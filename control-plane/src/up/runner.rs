@@ -196,6 +196,7 @@ impl Runner {
         match process::spawn(launch, &name, &self.logs) {
             Ok(mut child) => {
                 let pid = child.id().and_then(|id| i32::try_from(id).ok()).unwrap_or(0);
+                tracing::debug!(part = name, pid, "started");
                 let (exits, reported) = (self.exits.clone(), name.clone());
                 tokio::spawn(async move {
                     let code = child.wait().await.ok().and_then(|s| s.code());

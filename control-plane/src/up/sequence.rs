@@ -9,13 +9,14 @@ use serde_json::json;
 use super::{
     find, gateway,
     plan::{Class, Part},
-    postgres::{self, Postgres, write_private},
+    postgres::{self, Postgres},
     process::{self, Launch},
     runner::{Command, Handle},
     say, serve,
     workers::Workers,
 };
 use crate::{
+    admin_token::write_private,
     cli::{ConnectArgs, apply_files},
     config::Settings,
     error::Error,
@@ -75,7 +76,8 @@ async fn database(settings: &Settings, runner: &Handle) -> Result<PathBuf, Error
     postgres.prepare().await?;
     keep(&postgres.url()?)?;
     want(runner, "postgres", postgres.launch(), 60_000).await;
-    wait(settings, runner, "postgres", async |pid| postgres.ready(pid)).await?;
+    let listens = async |pid| if postgres.ready(pid) { Ok(()) } else { Err(String::new()) };
+    wait(settings, runner, "postgres", listens).await?;
     let user = postgres.user_name().map(|u| format!(", as the user {u}")).unwrap_or_default();
     say(&format!("postgres ready ({}{user})", seconds(begun)));
     Ok(url_file)
@@ -110,22 +112,29 @@ async fn want(runner: &Handle, name: &str, launch: Launch, grace: u64) {
     runner.send(Command::Want { part, launch }).await;
 }
 
-/// Polls `probe` with the part's process id until it holds.
-async fn wait(settings: &Settings, runner: &Handle, name: &str, probe: impl AsyncFn(i32) -> bool) -> Result<(), Error> {
+/// Polls `probe` with the part's process id until it holds; what it said last is in the error.
+async fn wait(
+    settings: &Settings,
+    runner: &Handle,
+    name: &str,
+    probe: impl AsyncFn(i32) -> Result<(), String>,
+) -> Result<(), Error> {
     let begun = Instant::now();
+    let mut missing = String::new();
     loop {
         let part = runner.overview.borrow().part(name).cloned();
         if let Some(part) = part {
-            if let (Some(pid), "Running") = (part.pid, part.state)
-                && probe(pid).await
-                && runner.overview.borrow().part(name).is_some_and(|p| p.pid == Some(pid))
-            {
-                return Ok(());
+            if let (Some(pid), "Running") = (part.pid, part.state) {
+                match probe(pid).await {
+                    Ok(()) if runner.overview.borrow().part(name).is_some_and(|p| p.pid == Some(pid)) => return Ok(()),
+                    Ok(()) => {}
+                    Err(reason) => missing = reason,
+                }
             }
             let reason = match part.last_exit {
                 Some(code @ 64) => Some(format!("it exited with status {code}")),
                 _ if part.failures >= GIVE_UP_AFTER => Some(format!("it failed {} times", part.failures)),
-                _ if begun.elapsed() > READY_WITHIN => Some(format!("not within {} s", READY_WITHIN.as_secs())),
+                _ if begun.elapsed() > READY_WITHIN => Some(late(&missing)),
                 _ => None,
             };
             if let Some(reason) = reason {
@@ -135,6 +144,11 @@ async fn wait(settings: &Settings, runner: &Handle, name: &str, probe: impl Asyn
         }
         tokio::time::sleep(POLL).await;
     }
+}
+
+fn late(missing: &str) -> String {
+    let missing = if missing.is_empty() { String::new() } else { format!(" ({missing})") };
+    format!("not within {} s{missing}", READY_WITHIN.as_secs())
 }
 
 /// Where everything is, for the command line and for programs that started `up`.

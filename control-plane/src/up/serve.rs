@@ -3,7 +3,7 @@ use std::{ffi::OsString, path::Path};
 
 use super::{plan::Class, process::Launch};
 use crate::{
-    config::{FIELDS, Origin, Scope, Settings},
+    config::{FIELDS, Origin, Settings},
     error::Error,
 };
 
@@ -23,7 +23,7 @@ pub fn launch(settings: &Settings, database_url_file: &Path) -> Result<Launch, E
     for field in FIELDS {
         let ours = matches!(field.key, "data_dir" | "database_url" | "database_url_file" | "supervisor_socket");
         let Some(layered) = settings.layers.get(field.key).filter(|l| l.origin != Origin::Default) else { continue };
-        if ours || field.scope != Scope::Serve {
+        if ours || !field.scope.is_for(false) {
             continue;
         }
         for value in &layered.values {
@@ -34,9 +34,27 @@ pub fn launch(settings: &Settings, database_url_file: &Path) -> Result<Launch, E
 }
 
 /// Whether `serve` answers and has read its store.
-pub async fn ready(http: &reqwest::Client, settings: &Settings) -> bool {
-    let answer = http.get(format!("{}/readyz", settings.admin_url())).send().await;
-    answer.is_ok_and(|a| a.status().is_success())
+///
+/// # Errors
+/// What is missing, in words: a certificate that does not fit is not only "not ready".
+pub async fn ready(http: &reqwest::Client, settings: &Settings) -> Result<(), String> {
+    match http.get(format!("{}/readyz", settings.admin_url())).send().await {
+        Ok(answer) if answer.status().is_success() => Ok(()),
+        Ok(answer) => Err(format!("{} answers {}", settings.admin_url(), answer.status())),
+        Err(error) => Err(chain(&error)),
+    }
+}
+
+/// An error and what caused it, on one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut out = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        out.push_str(": ");
+        out.push_str(&error.to_string());
+        cause = error.source();
+    }
+    out
 }
 
 /// A client that trusts exactly the certificate that `serve` is configured with.
@@ -51,4 +69,43 @@ pub fn probe_client(settings: &Settings) -> Result<reqwest::Client, Error> {
         http = http.tls_certs_only(reqwest::Certificate::from_pem_bundle(&pem).map_err(|e| refuse(e.to_string()))?);
     }
     http.build().map_err(|e| Error::Usage(format!("the HTTP client could not be made: {e}")))
+}
+
+#[cfg(test)]
+mod tests {
+    //! What `serve` is told, and why it is not ready.
+    use super::*;
+    use crate::config::{Inputs, TlsFiles};
+
+    fn settings(flags: &[(&'static str, &str)]) -> Settings {
+        let flags = flags.iter().map(|(key, value)| (*key, vec![(*value).to_owned()])).collect();
+        Settings::resolve(&Inputs { flags, cwd: "/srv".into(), ..Inputs::default() }).unwrap()
+    }
+
+    #[test]
+    fn serve_is_told_what_it_reads_and_nothing_else() {
+        let given = [("model_roots", "/m"), ("drain_timeout_seconds", "9"), ("max_workers", "3"), ("data_dir", "/d")];
+        let settings = Settings { supervisor_socket: Some("/d/s.sock".into()), ..settings(&given) };
+        let launch = launch(&settings, Path::new("/d/run/database-url")).unwrap();
+        let args: Vec<&str> = launch.args.iter().map(|a| a.to_str().unwrap()).collect();
+        let told = ["serve", "--data-dir", "/d", "--database-url-file", "/d/run/database-url", "--supervisor-socket"];
+        assert_eq!(args, [&told[..], &["/d/s.sock", "--max-workers=3"]].concat());
+    }
+
+    #[tokio::test]
+    async fn a_failed_handshake_is_told_with_its_cause() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let _ = tokio::io::AsyncWriteExt::write_all(&mut stream, b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
+            }
+        });
+        let tls = TlsFiles { cert: "c".into(), key: "k".into() };
+        let settings = Settings { admin_tls: Some(tls), ..settings(&[("admin_listen", &address)]) };
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        let reason = ready(&http, &settings).await.unwrap_err();
+        assert!(reason.contains(&address) && reason.contains("corrupt message"), "{reason}");
+    }
 }

@@ -7,11 +7,13 @@ use tokio::sync::Mutex;
 use super::{
     find,
     plan::{Class, Part},
-    postgres::write_private,
     process::Launch,
     runner::{Command, Handle, View},
 };
-use crate::config::{LogFormat, Provider, Settings};
+use crate::{
+    admin_token::write_private,
+    config::{LogFormat, Provider, Settings},
+};
 
 /// Body of `PUT /v1/workers`.
 #[derive(Clone, Debug, Deserialize)]
@@ -115,6 +117,13 @@ impl Workers {
             }
         }
         let mut known = self.known.lock().await;
+        // First what can fail: a refused set changes nothing.
+        for (name, worker) in &wanted {
+            if let Some(Token(token)) = &worker.token {
+                write_private(&self.token_file(name), token.trim())
+                    .map_err(|e| format!("the token of {name} could not be kept: {e}"))?;
+            }
+        }
         let gone: Vec<String> = known.keys().filter(|name| !wanted.contains_key(*name)).cloned().collect();
         for name in gone {
             known.remove(&name);
@@ -122,12 +131,7 @@ impl Workers {
             self.runner.send(Command::Unwant(name)).await;
         }
         for (name, worker) in wanted {
-            let file = self.token_file(&name);
-            if let Some(Token(token)) = &worker.token {
-                write_private(&file, token.trim())
-                    .map_err(|e| format!("the token of {name} could not be kept: {e}"))?;
-            }
-            let has_token = file.is_file();
+            let has_token = self.token_file(&name).is_file();
             known.insert(name.clone(), Known { node_id: worker.node_id.clone(), pool: worker.pool.clone(), has_token });
             if let (true, Some(launch)) = (has_token, self.launch(&worker)) {
                 let grace = u64::try_from(self.settings.drain_timeout.as_millis()).unwrap_or(30_000) + 10_000;
@@ -220,5 +224,45 @@ fn check(worker: &Wanted) -> Result<(), String> {
             Err(format!("the token of {} is no token", worker.name))
         }
         Some(_) | None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! A set that cannot be taken changes nothing.
+    use super::*;
+    use crate::config::Inputs;
+
+    fn workers(data_dir: &std::path::Path) -> Workers {
+        let flags = [("data_dir", vec![data_dir.display().to_string()])];
+        let settings =
+            Settings::resolve(&Inputs { flags: flags.into(), cwd: "/".into(), ..Inputs::default() }).unwrap();
+        let (notes, _) = tokio::sync::mpsc::channel(1);
+        let runner = super::super::runner::start(settings.in_data_dir("logs"), notes);
+        Workers { settings, runner, program: None, library: None, known: Mutex::default() }
+    }
+
+    fn set(name: &str) -> WorkerSet {
+        let token = Some(Token("tgn_x".to_owned()));
+        let (node_id, pool) = (name.to_owned(), "a/b".to_owned());
+        WorkerSet { workers: vec![Wanted { name: name.to_owned(), node_id, pool, token }] }
+    }
+
+    #[tokio::test]
+    async fn a_worker_is_not_forgotten_when_the_token_of_the_next_cannot_be_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let (run, away) = (dir.path().join("run"), dir.path().join("away"));
+        std::fs::create_dir(&run).unwrap();
+        let workers = workers(dir.path());
+        workers.set(set("first")).await.unwrap();
+        std::fs::rename(&run, &away).unwrap();
+        assert!(workers.set(set("second")).await.unwrap_err().contains("second"));
+        std::fs::rename(&away, &run).unwrap();
+        let names = |list: Vec<WorkerView>| list.into_iter().map(|w| w.name).collect::<Vec<_>>();
+        assert_eq!(names(workers.list().await), ["first"]);
+        assert!(workers.token_file("first").is_file(), "its token is still there");
+        workers.set(set("second")).await.unwrap();
+        assert_eq!(names(workers.list().await), ["second"]);
+        assert!(!workers.token_file("first").exists());
     }
 }

@@ -4,4 +4,5 @@ mod check_config;
 mod examples;
 mod refusals;
 mod scene;
+mod stopping;
 mod supervisor;

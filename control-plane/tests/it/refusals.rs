@@ -60,7 +60,10 @@ fn each_failure_has_its_code_and_its_exit_status() {
         (&["apply", "-f", "empty"], 66, "no .yaml"),
         (&["apply", "-f", "https://example.com/x.yaml"], 66, "TG-1512"),
         (&["explain", "--model", "m", "--header", "x", "--server", nobody], 64, "Name: value"),
-        (&["get", "models", "--server", nobody, "--ca-file", "bad.yaml"], 1, "TG-1516"),
+        (&["get", "models", "--server", nobody, "--ca-file", "bad.yaml"], 66, "TG-1516"),
+        (&["get", "models", "--server", nobody, "--ca-file", "absent.pem"], 66, "TG-1516"),
+        (&["history", "rel", "--server", nobody], 64, "TG-1515"),
+        (&["bootstrap", "--node-id", "g", "--token-file", "t", "--grpc", "10.0.0.1:1"], 64, "TG-1515"),
     ] {
         let (code, out, err) = run(dir.path(), args);
         assert_eq!(code, Some(status), "{args:?}\n{out}{err}");
@@ -73,6 +76,41 @@ fn each_failure_has_its_code_and_its_exit_status() {
         let (code, out, _) = run(none.path(), args);
         assert_eq!((code, out.is_empty()), (Some(0), false), "{args:?}");
     }
+}
+
+/// As compose files write variables that are not set.
+#[test]
+fn an_empty_variable_is_not_set() {
+    let dir = with_token();
+    let (url, served) = stub("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n{\"items\": []}");
+    let names = ["SERVER", "TOKEN_FILE", "CA_FILE", "DATA_DIR", "NAMESPACE"].map(|n| format!("TIDEGATE_{n}"));
+    std::fs::write(dir.path().join(".tidegate/up.json"), format!("{{\"adminUrl\": {url:?}}}")).unwrap();
+    let mut get = command(PROGRAM);
+    let output = get.args(["get", "models"]).envs(names.map(|n| (n, ""))).current_dir(dir.path()).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(served.join().unwrap().starts_with("GET /api/v1/namespaces/default/models?"));
+}
+
+/// Root in the folder of somebody who laid out a `.tidegate` there.
+#[test]
+fn a_token_does_not_go_where_another_users_folder_says() {
+    if !crate::scene::is_root() {
+        return; // Nobody else can give a folder away; `trusted` is tested by itself.
+    }
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    for foreign in ["", "up.json", "admin-token"] {
+        let dir = with_token();
+        let data = dir.path().join(".tidegate");
+        std::fs::write(data.join("up.json"), format!("{{\"adminUrl\": {url:?}}}")).unwrap();
+        std::os::unix::fs::chown(data.join(foreign), Some(65534), None).unwrap();
+        for more in [&[][..], &["--data-dir", ".tidegate"], &["--server", &url], &["--token-file", "/etc/hostname"]] {
+            let (code, _, err) = run(dir.path(), &[&["get", "models"][..], more].concat());
+            assert_eq!((code, err.contains("TG-1518")), (Some(77), true), "{foreign} {more:?}: {err}");
+        }
+    }
+    listener.set_nonblocking(true).unwrap();
+    assert!(listener.accept().is_err(), "somebody connected");
 }
 
 #[test]

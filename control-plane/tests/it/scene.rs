@@ -1,10 +1,12 @@
 //! A `tidegate up` in a temporary directory on free ports, and what the tests ask about its processes. Dropping it kills it.
 use std::{
+    collections::HashSet,
     io::{Read as _, Write as _},
     net::{TcpListener, TcpStream},
     os::unix::{fs::PermissionsExt as _, net::UnixStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::{LazyLock, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -13,10 +15,13 @@ use serde_json::Value;
 
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_tidegate");
 
-/// A clean environment: settings of the developer do not reach the program.
+/// A clean environment: settings of the developer do not reach the program. Only where the tools are is kept.
 pub fn command(program: impl AsRef<std::ffi::OsStr>) -> Command {
     let mut command = Command::new(program);
     for (key, _) in std::env::vars_os().filter(|(k, _)| k.to_string_lossy().starts_with("TIDEGATE_")) {
+        if key == "TIDEGATE_TOOLS" {
+            continue;
+        }
         command.env_remove(key);
     }
     command
@@ -26,12 +31,23 @@ pub struct Scene {
     pub dir: tempfile::TempDir,
     pub data: PathBuf,
     pub up: Option<Child>,
+    /// More flags of `up`.
+    pub flags: Vec<&'static str>,
     output: PathBuf,
     ports: [u16; 3],
 }
 
+/// Ports that this process has given to a scene.
+static GIVEN: LazyLock<Mutex<HashSet<u16>>> = LazyLock::new(Mutex::default);
+
+/// A free port, given once, below those that the kernel picks for outgoing connections: until `up` binds it nobody else
+/// is likely to.
 fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
+    let free = |port: &u16| !given.contains(port) && TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    let port = std::iter::repeat_with(|| rand::random_range(10_000..32_000)).take(1_000).find(free).unwrap();
+    given.insert(port);
+    port
 }
 
 impl Scene {
@@ -39,7 +55,7 @@ impl Scene {
         let dir = tempfile::Builder::new().prefix("tg-").tempdir().unwrap();
         std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
         let (data, output) = (dir.path().join("data"), dir.path().join("out"));
-        Self { dir, data, up: None, output, ports: [free_port(), free_port(), free_port()] }
+        Self { dir, data, up: None, flags: Vec::new(), output, ports: [free_port(), free_port(), free_port()] }
     }
 
     /// A worker program; as node `plain` it is one process, else it has a child of its own.
@@ -73,7 +89,7 @@ impl Scene {
             .arg(self.worker_script())
             .arg("--onnxruntime-lib")
             .arg(self.dir.path().join("lib.so"));
-        command.stdin(Stdio::null());
+        command.args(&self.flags).stdin(Stdio::null());
         command
     }
 

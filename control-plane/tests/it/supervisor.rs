@@ -43,16 +43,12 @@ fn up_starts_restarts_and_ctrl_c_leaves_nothing_running() {
     let postgres = scene.part_pid("postgres", None);
     let owner = std::fs::metadata(format!("/proc/{postgres}")).unwrap().uid();
     assert_ne!(owner, 0, "postgres runs as root");
-    for process in descendants(scene.pid()) {
-        let arguments = std::fs::read_to_string(format!("/proc/{}/cmdline", process.0)).unwrap_or_default();
-        assert!(
-            !arguments.contains(password.trim()) && !arguments.contains("tgn_secret"),
-            "a secret on a command line"
-        );
-    }
+    assert!(scene.data.join("models").is_dir(), "the default folder of models is made");
+    let said = scene.printed();
+    assert!(!said.contains(" INFO ") && !said.contains(" DEBUG "), "quiet unless it is asked: {said}");
 
     scene.pause_serve(true);
-    worker_life(&scene);
+    worker_life(&scene, password.trim());
     scene.pause_serve(false);
 
     // Every part that is killed comes back.
@@ -72,14 +68,38 @@ fn up_starts_restarts_and_ctrl_c_leaves_nothing_running() {
     assert!(!scene.data.join("supervisor.sock").exists() && !scene.data.join("up.json").exists());
     assert!(!scene.data.join("postgres/postmaster.pid").exists(), "postgres was not stopped cleanly");
 
-    // The same directory starts again, with the same database.
+    // The same directory starts again, with the same database. A lost admin token is replaced by one that is good.
     let made = std::fs::metadata(scene.data.join("postgres/PG_VERSION")).unwrap().mtime_nsec();
+    let token_file = scene.data.join("admin-token");
+    let lost = std::fs::read_to_string(&token_file).unwrap();
+    std::fs::remove_file(&token_file).unwrap();
+    scene.flags = vec!["--new-admin-token", "--log-level", "debug"];
     scene.start(Path::new(PROGRAM), &[]);
     assert_eq!(std::fs::metadata(scene.data.join("postgres/PG_VERSION")).unwrap().mtime_nsec(), made);
+    assert_ne!(std::fs::read_to_string(&token_file).unwrap(), lost);
+    let listed = command(PROGRAM).args(["get", "models", "--data-dir"]).arg(&scene.data).output().unwrap();
+    assert_eq!(listed.status.code(), Some(0), "{}", String::from_utf8_lossy(&listed.stderr));
+    let said = scene.printed();
+    assert!(said.contains(" DEBUG ") && said.contains("part=\"postgres\""), "--log-level counts: {said}");
+}
+
+/// Every part runs, the one worker too; each names its secrets by file.
+fn secrets_are_on_no_command_line(scene: &Scene, secrets: &[&str]) {
+    let lines: Vec<String> = descendants(scene.pid())
+        .iter()
+        .filter_map(|(pid, _)| std::fs::read_to_string(format!("/proc/{pid}/cmdline")).ok())
+        .collect();
+    let token_file = format!("run/worker-{WORKER}.token");
+    assert!(lines.iter().any(|l| l.contains(&token_file)), "the worker is not among {lines:?}");
+    let file = std::fs::read_to_string(scene.data.join(&token_file)).unwrap();
+    assert!(secrets.contains(&file.trim()), "{token_file} holds another token");
+    for line in &lines {
+        assert!(secrets.iter().all(|secret| !line.contains(secret)), "a secret on a command line: {line}");
+    }
 }
 
 /// A worker needs a token, runs, comes back when it dies, with what it left behind gone, and goes when it is not wanted.
-fn worker_life(scene: &Scene) {
+fn worker_life(scene: &Scene, password: &str) {
     let state = |workers: &serde_json::Value| workers[0]["state"].as_str().unwrap_or_default().to_owned();
     assert_eq!(state(&want(scene, None).1), "NoToken");
     assert_eq!(want(scene, Some("tgn_secret")).0, 200);
@@ -87,6 +107,7 @@ fn worker_life(scene: &Scene) {
     let children = eventually("the worker's own child", || {
         Some(descendants(i32::try_from(pid).unwrap())).filter(|c| !c.is_empty())
     });
+    secrets_are_on_no_command_line(scene, &[password, "tgn_secret"]);
     kill9(pid);
     all_gone(&children);
     let second = scene.part_pid(WORKER, Some(pid));
