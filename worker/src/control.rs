@@ -75,11 +75,9 @@ impl Handler for Inlets {
             }
         }
         if update.removed.contains(&self.pool) {
-            match update.type_url.as_str() {
-                TYPE_LIMIT_SET => self.limits.apply(Vec::new()),
-                // A pool that is gone takes its workers down by other means; until then they go on serving.
-                _ => tracing::warn!(kind, "the pool has no such resource at the control plane; what was loaded stays"),
-            }
+            // A pool that is gone takes its workers down by other means; until then they go on serving, under the same limits.
+            // Limits are lifted by a set that has none.
+            tracing::warn!(kind, "the pool has no such resource at the control plane; what was in force stays");
         }
         if rejections.is_empty() { Ok(()) } else { Err(rejections) }
     }
@@ -130,5 +128,47 @@ async fn watch_connection(mut state: watch::Receiver<ConnectionState>, metrics: 
         if state.changed().await.is_err() {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderMap;
+    use tidegate_proto::worker::{Limit, LimitSet};
+
+    use super::*;
+    use crate::{hotswap::loader::FakeLoader, telemetry::Telemetry};
+
+    fn update(set: Option<&LimitSet>) -> Update {
+        let name = "default/chat".to_owned();
+        let received =
+            |set: &LimitSet| Received { name: name.clone(), version: "1".to_owned(), body: set.encode_to_vec().into() };
+        Update {
+            type_url: TYPE_LIMIT_SET.to_owned(),
+            nonce: String::new(),
+            changed: set.into_iter().map(received).collect(),
+            removed: if set.is_none() { vec![name.clone()] } else { Vec::new() },
+        }
+    }
+
+    #[tokio::test]
+    async fn limits_stay_when_their_set_is_gone_and_are_lifted_by_an_empty_one() {
+        let mut inlets = Inlets {
+            pool: "default/chat".to_owned(),
+            loader: Arc::new(FakeLoader),
+            wishes: watch::Sender::new(None),
+            limits: Arc::default(),
+            metrics: Arc::new(Telemetry::meters_only().unwrap().metrics()),
+        };
+        let limits = inlets.limits.clone();
+        let limit = Limit { id: "default/p/l".to_owned(), concurrency: Some(1), ..Limit::default() };
+        let set = LimitSet { name: "default/chat".to_owned(), limits: vec![limit] };
+        inlets.apply(update(Some(&set))).await.unwrap();
+        let held = limits.admit(&HeaderMap::new()).unwrap();
+        inlets.apply(update(None)).await.unwrap();
+        assert!(limits.admit(&HeaderMap::new()).is_err(), "a set that is gone lifts nothing");
+        inlets.apply(update(Some(&LimitSet { limits: Vec::new(), ..set }))).await.unwrap();
+        assert!(limits.admit(&HeaderMap::new()).is_ok());
+        drop(held);
     }
 }

@@ -32,15 +32,17 @@ pub enum RequestError {
     #[error("this path takes another method")]
     MethodNotAllowed,
     #[error("the prompt cannot be used: {reason}")]
-    PromptRefused { reason: String },
+    PromptRefused { param: &'static str, reason: String },
     #[error("version {version:?} is not loaded on this worker")]
     VersionNotHere { version: String },
     #[error("this worker is shutting down")]
     Draining,
-    #[error("this worker has no model yet")]
+    #[error("no model of this worker answers at the moment")]
     NotReady,
     #[error("{max} requests are waiting or running already")]
     QueueFull { max: usize },
+    #[error("the requests that are arriving have {max} bytes already")]
+    BodiesFull { max: usize },
     #[error("the inference did not end within {ms} ms")]
     TimedOut { ms: u64 },
     #[error("the inference failed ({code})")]
@@ -51,6 +53,11 @@ pub enum RequestError {
     Cut,
     #[error("the limit {:?} is exhausted", refusal.limit)]
     Limited { refusal: Refusal },
+}
+
+/// What a client wrote, as far as an error may repeat it: 128 characters.
+pub fn shortened(text: &str) -> String {
+    text.chars().take(128).collect()
 }
 
 impl RequestError {
@@ -74,6 +81,7 @@ impl RequestError {
             Self::Draining => "TG-2221",
             Self::NotReady => "TG-2222",
             Self::QueueFull { .. } => "TG-2223",
+            Self::BodiesFull { .. } => "TG-2224",
             Self::TimedOut { .. } => "TG-2230",
             Self::Engine { .. } => "TG-2231",
             Self::SlowClient { .. } => "TG-2232",
@@ -92,7 +100,8 @@ impl RequestError {
             | Self::Unsupported { param, .. }
             | Self::Invalid { param, .. }
             | Self::Missing { param } => Some(param),
-            Self::ContextLength { .. } | Self::PromptRefused { .. } => Some("messages"),
+            Self::PromptRefused { param, .. } => Some(param),
+            Self::ContextLength { .. } => Some("messages"),
             Self::ModelNotFound { .. } | Self::WrongTask { .. } => Some("model"),
             Self::NotJson { .. }
             | Self::BodyTooLarge { .. }
@@ -103,6 +112,7 @@ impl RequestError {
             | Self::Draining
             | Self::NotReady
             | Self::QueueFull { .. }
+            | Self::BodiesFull { .. }
             | Self::TimedOut { .. }
             | Self::Engine { .. }
             | Self::SlowClient { .. }

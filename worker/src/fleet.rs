@@ -109,7 +109,7 @@ impl Reporter {
         let versions = self.versions.borrow_and_update().clone();
         let state = match self.app.phases.now() {
             Phase::Settling | Phase::Draining => State::Draining,
-            Phase::Running if self.app.table.load().default.is_some() => State::Ready,
+            Phase::Running if self.app.is_ready() => State::Ready,
             Phase::Running => State::Starting,
         };
         WorkerReport {

@@ -1,5 +1,6 @@
 //! The limits that this process enforces, made from a pushed [`LimitSet`]. A set is taken whole or refused whole; a limit that
-//! keeps its id keeps its balance. Never trusts a tenant that did not come from the gateway.
+//! keeps its id keeps its balance. Takes the tenant from its header as it stands: that only the gateway can set it is the network's
+//! affair (docs/reference/worker.md).
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -9,9 +10,9 @@ use std::{
 use arc_swap::ArcSwap;
 use http::HeaderMap;
 use tidegate_limiter::{
-    admission::{Admission, Counter, Limit, Permit, Refusal, Standing},
+    admission::{Admission, Counter, Limit, MAX_LIMITS, Permit, Refusal, Standing},
     bucket::Quota,
-    matching::{Condition, RequestView, ValueTest, full_match},
+    matching::{BUCKETS, Condition, RequestView, ValueTest, full_match},
 };
 use tidegate_proto::{
     contract::HEADER_TENANT,
@@ -20,8 +21,6 @@ use tidegate_proto::{
 
 use crate::error::WorkerError;
 
-/// Most limits of one set.
-pub const MAX_LIMITS: usize = 1_024;
 /// How often balances that say nothing are forgotten, in admissions.
 const SWEEP_EVERY: u32 = 4_096;
 
@@ -98,7 +97,7 @@ impl Limits {
     }
 }
 
-/// Given back when the response body ends or is dropped.
+/// Given back when dropped.
 pub struct LimitPermit {
     held: Option<(Arc<Limits>, Permit)>,
 }
@@ -195,7 +194,7 @@ fn condition(condition: &pb::Condition) -> Result<Condition, String> {
     match condition.kind.as_ref().ok_or("a condition has no kind")? {
         Kind::Tenant(tenant) => Ok(Condition::Tenant(tenant.clone())),
         Kind::Bucket(bucket) => {
-            if bucket.from >= bucket.to || bucket.to > 10_000 {
+            if bucket.from >= bucket.to || bucket.to > BUCKETS {
                 return Err(format!("[{}, {}) is not a range of buckets", bucket.from, bucket.to));
             }
             let header = header_name(&bucket.header)?;

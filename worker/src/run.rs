@@ -1,5 +1,5 @@
 //! From the command line to a running worker and out again. The only place that wires configuration, control plane and worker.
-use std::{ffi::OsString, process::ExitCode, sync::Arc};
+use std::{ffi::OsString, process::ExitCode, sync::Arc, time::Duration};
 
 use tidegate_engine::{ModelRoots, Provider as EngineProvider, Runtime, RuntimeConfig};
 use tokio::signal::unix::{SignalKind, signal};
@@ -15,6 +15,10 @@ use crate::{
     worker::{Parts, Worker},
 };
 
+/// How long a connection may take to show its first request.
+const FIRST_REQUEST: Duration = Duration::from_secs(10);
+/// How long the end may wait for work on other threads, such as the tokens of a text that nobody waits for any more.
+const LAST_WORK: Duration = Duration::from_secs(1);
 /// Exit status for a configuration that is not valid (sysexits: EX_USAGE).
 const BAD_CONFIG: u8 = 64;
 
@@ -33,7 +37,11 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("worker").build();
     let result = match runtime {
-        Ok(runtime) => runtime.block_on(serve(*settings)),
+        Ok(runtime) => {
+            let result = runtime.block_on(serve(*settings));
+            runtime.shutdown_timeout(LAST_WORK);
+            result
+        }
         Err(error) => Err(WorkerError::Runtime(error)),
     };
     match result {
@@ -54,14 +62,15 @@ async fn serve(settings: Settings) -> Result<(), WorkerError> {
     let loader = loader(&settings)?;
     let control_plane = Endpoint::from_shared(settings.control_plane.clone())
         .map_err(|e| WorkerError::ControlPlane { reason: e.to_string() })?
-        .connect_timeout(std::time::Duration::from_secs(3))
-        .http2_keep_alive_interval(std::time::Duration::from_secs(10))
-        .keep_alive_timeout(std::time::Duration::from_secs(10))
+        .connect_timeout(Duration::from_secs(3))
+        .http2_keep_alive_interval(Duration::from_secs(10))
+        .keep_alive_timeout(Duration::from_secs(10))
         .tcp_nodelay(true);
     let parts = Parts {
         pool: settings.pool.clone(),
         listen: settings.listen,
         max_connections: settings.max_connections,
+        first_request: FIRST_REQUEST,
         linger: settings.linger,
         slow_client: settings.slow_client,
         loader,

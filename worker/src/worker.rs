@@ -12,7 +12,7 @@ use std::{
 use tokio::{sync::watch, task::JoinHandle};
 
 use crate::{
-    api::{App, router},
+    api::{App, Intake, router},
     control::Inlets,
     drain::{Phase, Phases},
     error::WorkerError,
@@ -35,6 +35,8 @@ pub struct Parts {
     pub pool: String,
     pub listen: SocketAddr,
     pub max_connections: usize,
+    /// How long a connection may take to show its first request.
+    pub first_request: Duration,
     pub linger: Duration,
     pub slow_client: Duration,
     pub loader: Arc<dyn Loader>,
@@ -49,7 +51,7 @@ pub struct Worker {
     pub inlets: Inlets,
     pub versions: watch::Receiver<Vec<VersionStatus>>,
     stop_at: Arc<OnceLock<Instant>>,
-    stop: watch::Sender<bool>,
+    stop: watch::Sender<Option<Instant>>,
     server: JoinHandle<()>,
 }
 
@@ -60,7 +62,7 @@ impl Worker {
     /// Binds the socket and starts everything; without a model it answers 503 until one is pushed.
     pub async fn start(parts: Parts) -> Result<Self, WorkerError> {
         let metrics = Arc::new(parts.telemetry.metrics());
-        let server = Server::bind(parts.listen, parts.max_connections, metrics.clone()).await?;
+        let server = Server::bind(parts.listen, parts.max_connections, parts.first_request, metrics.clone()).await?;
         let defaults = PoolSettings::default();
         let stop_at = Arc::new(OnceLock::new());
         let tuning = Tuning {
@@ -77,6 +79,7 @@ impl Worker {
         let app = Arc::new(App {
             table: Arc::default(),
             queue: Arc::new(Queue::new(defaults.max_requests)),
+            intake: Intake::default(),
             limits: Arc::default(),
             metrics: metrics.clone(),
             telemetry: parts.telemetry,
@@ -89,9 +92,9 @@ impl Worker {
         tokio::spawn(Driver::new(parts.loader.clone(), outlets, parts.linger).run(wanted));
         let inlets = Inlets { pool: parts.pool, loader: parts.loader, wishes, limits: app.limits.clone(), metrics };
         observe_gauges(&app);
-        let (stop, stopped) = watch::channel(false);
+        let (stop, stopped) = watch::channel(None);
         let address = server.address;
-        let server = tokio::spawn(server.run(router(app.clone()), stopped, LAST_WORDS));
+        let server = tokio::spawn(server.run(router(app.clone()), stopped));
         Ok(Self { address, app, inlets, versions, stop_at, stop, server })
     }
 
@@ -106,7 +109,8 @@ impl Worker {
         while self.app.queue.inside() > 0 && Instant::now() < deadline + LAST_WORDS {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        self.stop.send_replace(true);
+        // Answers that are complete may still be on their way to slow readers.
+        self.stop.send_replace(Some(deadline + LAST_WORDS));
         // The server ends by itself within its own deadline.
         let _ = self.server.await;
         self.app.telemetry.shutdown();
@@ -130,7 +134,5 @@ fn observe_gauges(app: &Arc<App>) {
     gauge("tidegate_limit_overflow", "1 when keys of a limit share a balance because there are too many", |app| {
         u64::from(app.limits.balances().1)
     });
-    gauge("tidegate_ready", "1 when readiness is 200", |app| {
-        u64::from(app.phases.now() == Phase::Running && app.table.load().default.is_some())
-    });
+    gauge("tidegate_ready", "1 when readiness is 200", |app| u64::from(app.is_ready()));
 }

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from onnx import TensorProto
 from safetensors.numpy import load_file
 
 from chat_settings import Settings
-from modelfiles import DATA_FILE, GRAPH_FILE, GraphWriter, write_json, write_manifest
+from modelfiles import DATA_FILE, GRAPH_FILE, GraphWriter, published, write_json, write_manifest
 
 SIZES = Settings()
 OPSET = 21
@@ -183,6 +184,21 @@ def config(version: int, vocab: int) -> dict:
     }
 
 
+def export(args: argparse.Namespace, folder: Path) -> dict:
+    """Write all files of the version to a new folder; the notices are those of the folder that it replaces."""
+    graph = ChatGraph(load_file(args.checkpoint))
+    graph.build().save(folder, OPSET, contrib=True)
+    tokenizer = json.loads(args.tokenizer.read_text(encoding="utf-8"))
+    write_json(folder / "tokenizer.json", tokenizer)
+    (folder / "chat_template.jinja").write_text(TEMPLATE, encoding="utf-8")
+    write_json(folder / "config.json", config(args.version, graph.vocab))
+    names = [GRAPH_FILE, DATA_FILE, "tokenizer.json", "chat_template.jinja", "config.json"]
+    notices = [name for name in ("LICENSE", "NOTICE") if (args.out / name).exists()]
+    for name in notices:
+        shutil.copyfile(args.out / name, folder / name)
+    return write_manifest(folder, names + notices)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint", type=Path, required=True)
@@ -191,15 +207,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="version folder to write")
     args = parser.parse_args()
 
-    graph = ChatGraph(load_file(args.checkpoint))
-    graph.build().save(args.out, OPSET, contrib=True)
-    tokenizer = json.loads(args.tokenizer.read_text(encoding="utf-8"))
-    write_json(args.out / "tokenizer.json", tokenizer)
-    (args.out / "chat_template.jinja").write_text(TEMPLATE, encoding="utf-8")
-    write_json(args.out / "config.json", config(args.version, graph.vocab))
-    names = [GRAPH_FILE, DATA_FILE, "tokenizer.json", "chat_template.jinja", "config.json"]
-    notices = [name for name in ("LICENSE", "NOTICE") if (args.out / name).exists()]
-    listed = write_manifest(args.out, names + notices)
+    with published(args.out) as folder:
+        listed = export(args, folder)
     print(f"tide-chat v{args.version}: {sum(f['size'] for f in listed['files'])} bytes in {args.out}")
 
 

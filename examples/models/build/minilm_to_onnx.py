@@ -16,16 +16,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import sys
-import tempfile
 from pathlib import Path
 
 import numpy as np
 from onnx import TensorProto
 from safetensors.numpy import load_file
 
-from modelfiles import DATA_FILE, GRAPH_FILE, GraphWriter, manifest_holds, write_json, write_manifest
+from modelfiles import DATA_FILE, GRAPH_FILE, GraphWriter, manifest_holds, published, write_json, write_manifest
 
 LAYERS, WIDTH, HEADS, MAX_SEQUENCE = 6, 384, 12, 256
 HEAD_DIM = WIDTH // HEADS
@@ -161,22 +159,12 @@ def write_tokenizer(source: Path, target: Path) -> None:
 
 
 def build(package: Path, out: Path) -> dict:
-    """Write the version folder next to `out` first and move it into place."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-    try:
-        folder.chmod(0o755)
+    """Write the version folder and move it into place."""
+    with published(out) as folder:
         MiniLmGraph(load_file(package / "model" / "model.safetensors")).build().save(folder, OPSET, contrib=False)
         write_tokenizer(package / "model" / "tokenizer.json", folder / "tokenizer.json")
         write_json(folder / "config.json", CONFIG)
-        listed = write_manifest(folder, [GRAPH_FILE, DATA_FILE, "tokenizer.json", "config.json"])
-        if out.exists():
-            shutil.rmtree(out)
-        folder.rename(out)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-    return listed
+        return write_manifest(folder, [GRAPH_FILE, DATA_FILE, "tokenizer.json", "config.json"])
 
 
 def main() -> int:

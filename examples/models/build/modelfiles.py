@@ -3,12 +3,19 @@
 Weights go to `model.onnx.data`, each tensor at a multiple of 4096 bytes, in
 the order they were added, so that a reader may map the file and lend each
 tensor to the runtime in place.  The same weights give the same bytes.
+
+A worker may have a published folder mapped, so none of its files is ever
+written again: `published` makes a new folder and renames it into place.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -68,16 +75,46 @@ class GraphWriter:
         return names[0]
 
     def save(self, folder: Path, opset: int, contrib: bool, ir_version: int = 10) -> None:
-        """Write the graph and its data file, and check the graph's structure."""
+        """Write the graph and its data file, both new, and check the graph's structure."""
         graph = helper.make_graph(self.nodes, self.name, self.inputs, self.outputs, self.initializers)
         imports = [helper.make_opsetid("", opset)]
         if contrib:
             imports.append(helper.make_opsetid("com.microsoft", 1))
         model = helper.make_model(graph, opset_imports=imports, ir_version=ir_version, producer_name="tidegate")
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / DATA_FILE).write_bytes(self.data)
-        (folder / GRAPH_FILE).write_bytes(model.SerializeToString(deterministic=True))
+        write_new(folder / DATA_FILE, self.data)
+        write_new(folder / GRAPH_FILE, model.SerializeToString(deterministic=True))
         onnx.checker.check_model(str(folder / GRAPH_FILE))
+
+
+@contextmanager
+def published(out: Path) -> Iterator[Path]:
+    """A new folder beside `out`, which takes its place when all is written.
+
+    What was at `out` is moved aside and then deleted; whoever has its files
+    open or mapped keeps them as they were.  After a failure `out` is as before.
+    """
+    out.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    try:
+        folder, old = work / "new", work / "old"
+        folder.mkdir(mode=0o755)
+        yield folder
+        if out.exists():
+            out.rename(old)
+        try:
+            folder.rename(out)
+        except OSError:
+            if old.exists():
+                old.rename(out)
+            raise
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def write_new(path: Path, data: bytes | bytearray) -> None:
+    """Fails when the file is there already."""
+    with path.open("xb") as file:
+        file.write(data)
 
 
 def write_json(path: Path, value: object) -> None:

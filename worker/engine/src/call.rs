@@ -22,6 +22,13 @@ pub(crate) struct CallFlag {
 /// The call is in progress while this lives.
 pub(crate) struct Running<'a>(&'a CallFlag);
 
+impl Running<'_> {
+    /// True when the call was told to stop.
+    pub(crate) fn stopped(&self) -> bool {
+        self.0.lock().stopped
+    }
+}
+
 impl CallFlag {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -31,6 +38,16 @@ impl CallFlag {
     pub(crate) fn begin(&self) -> Running<'_> {
         *self.lock() = State { running: true, stopped: false };
         Running(self)
+    }
+
+    /// Marks the call in progress as stopped; the first time, does `also`, which cannot reach a later call.
+    pub(crate) fn stop(&self, also: impl FnOnce()) {
+        let mut state = self.lock();
+        if state.running && !state.stopped {
+            state.stopped = true;
+            also();
+            self.changed.notify_all();
+        }
     }
 
     /// Waits for `delay`; true as soon as the call was stopped.
@@ -56,11 +73,7 @@ impl Drop for Running<'_> {
 
 impl Terminate for CallFlag {
     fn terminate(&self) {
-        let mut state = self.lock();
-        if state.running {
-            state.stopped = true;
-            self.changed.notify_all();
-        }
+        self.stop(|| {});
     }
 }
 

@@ -103,6 +103,8 @@ pub enum EngineError {
     TemplateInvalid { source: Cause },
     #[error("the first run of the model failed")]
     WarmUp { source: Box<EngineError> },
+    #[error("the first run of the model did not end within {seconds} s")]
+    WarmUpTooLong { seconds: u64 },
 
     /// The call was told to stop.
     #[error("the inference was stopped")]
@@ -171,6 +173,7 @@ impl EngineError {
             Self::TokenizerInvalid { .. } => "TG-2026",
             Self::TemplateInvalid { .. } => "TG-2027",
             Self::WarmUp { .. } => "TG-2028",
+            Self::WarmUpTooLong { .. } => "TG-2029",
             Self::Terminated => "TG-2040",
             Self::Run { .. } => "TG-2041",
             Self::NotFinite => "TG-2042",

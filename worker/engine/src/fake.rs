@@ -1,5 +1,5 @@
-//! A model without weights, for tests and for measuring what surrounds the engine. Its answers are a pure function of the
-//! version and the prompt; it must never be chosen by a configuration that a user can write.
+//! A model without weights, for tests and for measuring what surrounds the engine (the worker's `--engine fake`). Its answers
+//! are a pure function of the version and the prompt.
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::error::EngineError;
 
 mod codec;
 
-pub use codec::FakeCodec;
+use codec::FakeCodec;
 
 /// Tokens 0..=255 are bytes; these follow.
 const EOS: u32 = 256;
@@ -111,7 +111,7 @@ impl Calls {
 }
 
 /// A chat engine that echoes the last user message behind its version.
-pub struct FakeChat {
+struct FakeChat {
     calls: Calls,
     info: ChatInfo,
     next: u64,
@@ -126,7 +126,7 @@ struct Sequence {
 }
 
 impl FakeChat {
-    pub fn new(config: FakeConfig) -> Self {
+    fn new(config: FakeConfig) -> Self {
         let info = ChatInfo {
             vocab_size: VOCAB,
             max_sequence: config.max_sequence,
@@ -134,11 +134,6 @@ impl FakeChat {
             max_batch: config.max_batch,
         };
         Self { calls: Calls::new(config), info, next: 0, sequences: HashMap::new() }
-    }
-
-    /// Sequences that were not released.
-    pub fn live(&self) -> usize {
-        self.sequences.len()
     }
 
     fn answer(&self, prompt: &[u32]) -> Vec<u32> {
@@ -222,14 +217,8 @@ impl ChatEngine for FakeChat {
 }
 
 /// An encoder whose vectors depend on the version and the tokens only.
-pub struct FakeEmbedding {
+struct FakeEmbedding {
     calls: Calls,
-}
-
-impl FakeEmbedding {
-    pub fn new(config: FakeConfig) -> Self {
-        Self { calls: Calls::new(config) }
-    }
 }
 
 impl EmbeddingEngine for FakeEmbedding {

@@ -17,5 +17,5 @@ mod weights;
 
 pub use error::{EngineError, ModelLabel, Stage};
 pub use load::{FileSpec, LoadCancel, Task, VersionSpec, load, version_digest};
-pub use roots::ModelRoots;
+pub use roots::{ModelRoots, check_path};
 pub use runtime::{Provider, Runtime, RuntimeConfig};

@@ -70,7 +70,7 @@ pub struct LoadCancel {
 }
 
 impl LoadCancel {
-    /// The load returns TG-2025 soon; a finished load is not changed.
+    /// The load returns TG-2025 soon, whatever it is doing; a finished load is not changed.
     pub fn cancel(&self) {
         self.cancelled.store(true, Ordering::SeqCst);
         if let Some(session) = &*self.session.lock().unwrap_or_else(PoisonError::into_inner) {
@@ -122,7 +122,8 @@ pub fn load(
     let dir = roots.version_dir(&spec.uri).map_err(at(Stage::Resolve))?;
     let weights = Arc::new(Weights::open(roots, &dir, &spec.files, cancel).map_err(at(Stage::Verify))?);
     build(runtime, spec, weights, cancel).map_err(|error| {
-        let stage = if matches!(error, EngineError::WarmUp { .. }) { Stage::WarmUp } else { Stage::Load };
+        let first_run = matches!(error, EngineError::WarmUp { .. } | EngineError::WarmUpTooLong { .. });
+        let stage = if first_run { Stage::WarmUp } else { Stage::Load };
         label.wrap(stage, error)
     })
 }

@@ -114,8 +114,8 @@ impl ModelRoots {
     }
 }
 
-/// A path inside a version: relative, only plain names.
-pub(crate) fn check_path(path: &str) -> Result<(), EngineError> {
+/// Whether a path may name a file inside a version: relative, only plain names, at most 512 bytes. Looks at no disk.
+pub fn check_path(path: &str) -> Result<(), EngineError> {
     let invalid = |reason| Err(EngineError::PathInvalid { path: path.chars().take(128).collect(), reason });
     if path.is_empty() || path.len() > MAX_PATH || path.contains('\0') {
         return invalid("it is empty, too long or has a zero byte");

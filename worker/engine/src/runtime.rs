@@ -105,11 +105,6 @@ impl Runtime {
         &self.config
     }
 
-    /// Bytes that loaded versions need by estimate.
-    pub fn reserved_bytes(&self) -> u64 {
-        *self.reserved.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Takes `bytes` of the memory limit, or says how much is left.
     pub(crate) fn reserve(&self, bytes: u64) -> Result<Reservation, EngineError> {
         let mut reserved = self.reserved.lock().unwrap_or_else(PoisonError::into_inner);

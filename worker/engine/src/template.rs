@@ -10,7 +10,8 @@ use crate::error::EngineError;
 const MAX_BYTES: usize = 256 << 10;
 /// Steps that one rendering may take, before what the messages' length adds.
 const FUEL: u64 = 200_000;
-/// Steps for each byte of the messages: writing a byte costs one, and a template may look at it a few times.
+/// Steps for each byte of the messages. Copying or writing a byte costs 1/64, serialising it 1/4; the rest is for templates that
+/// walk over the text.
 const FUEL_PER_BYTE: u64 = 8;
 const NAME: &str = "chat_template";
 

@@ -1,5 +1,7 @@
 //! Text to tokens and back, by the version's own tokenizer.json. Only the chat template can produce a special token: the same
 //! text inside a message stays text.
+use std::collections::HashSet;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use tokenizers::pipeline::{EncodeOptions, Override, PipelineToken, PipelineTokenizer};
@@ -12,6 +14,8 @@ use crate::template::ChatTemplate;
 const MAX_BYTES: usize = 64 << 20;
 /// Tokens without a whole character before the decoder gives up waiting and emits U+FFFD.
 const MAX_HELD: usize = 8;
+/// Characters that may stand for the first one of a special token: the private use of plane 15.
+const STAND_INS: RangeInclusive<char> = '\u{f0000}'..='\u{ffffd}';
 
 /// A tokenizer.json and, for chat, a template.
 pub struct HfCodec {
@@ -107,7 +111,7 @@ impl HfCodec {
             .template
             .as_ref()
             .ok_or_else(|| EngineError::TemplateInvalid { source: "this version has none".into() })?;
-        let guard = Guard::new(&self.specials, messages, template.source());
+        let guard = Guard::new(&self.specials, messages, template.source())?;
         let guarded: Vec<ChatMessage> = messages
             .iter()
             .map(|m| ChatMessage {
@@ -143,32 +147,33 @@ struct Guard {
 }
 
 impl Guard {
-    fn new(specials: &[Special], messages: &[ChatMessage], template: &str) -> Self {
-        let used =
-            |c: char| template.contains(c) || messages.iter().any(|m| m.role.contains(c) || m.content.contains(c));
-        let mut free = ('\u{f0000}'..='\u{ffffd}').filter(|c| !used(*c));
+    /// Refuses messages that leave no character free: nothing could be hidden then.
+    fn new(specials: &[Special], messages: &[ChatMessage], template: &str) -> Result<Self, EngineError> {
+        let said = messages.iter().flat_map(|m| [m.role.as_str(), m.content.as_str()]);
+        let texts = said.chain(specials.iter().map(|s| s.text.as_str())).chain([template]);
+        let used: HashSet<char> = texts.flat_map(str::chars).filter(|c| STAND_INS.contains(c)).collect();
+        let mut free = STAND_INS.filter(|c| !used.contains(c));
         let mut pairs: Vec<(char, char)> = Vec::new();
         for first in specials.iter().filter_map(|s| s.text.chars().next()) {
-            if pairs.iter().all(|(c, _)| *c != first)
-                && let Some(stand_in) = free.next()
-            {
+            if pairs.iter().all(|(c, _)| *c != first) {
+                let stand_in = free.next().ok_or_else(|| EngineError::CallInvalid {
+                    reason: "the messages leave no character of U+F0000 to U+FFFFD free".to_owned(),
+                })?;
                 pairs.push((first, stand_in));
             }
         }
-        Self { pairs }
+        Ok(Self { pairs })
     }
 
     /// Changes every place where a special token begins, or could begin together with text that the template puts behind.
     fn hide(&self, text: &str, specials: &[Special]) -> String {
         let mut out = String::with_capacity(text.len());
+        let end = text.trim_end().len();
         for (at, c) in text.char_indices() {
-            let stand_in = self.pairs.iter().find(|(first, _)| *first == c);
-            match stand_in {
-                Some((_, hidden)) if specials.iter().any(|s| begins(text.get(at..).unwrap_or_default(), &s.text)) => {
-                    out.push(*hidden);
-                }
-                _ => out.push(c),
-            }
+            let stand_in = self.pairs.iter().find(|(first, _)| *first == c).map(|(_, hidden)| *hidden);
+            let rest = text.get(at..).unwrap_or_default();
+            let hide = |_: &char| specials.iter().any(|s| begins(rest, end.saturating_sub(at), &s.text));
+            out.push(stand_in.filter(hide).unwrap_or(c));
         }
         out
     }
@@ -179,11 +184,15 @@ impl Guard {
     }
 }
 
-/// `text` starts with `special` in any letter case, or ends (white space aside) before it could be told.
-fn begins(text: &str, special: &str) -> bool {
-    let (text, trimmed, special) = (text.as_bytes(), text.trim_end().as_bytes(), special.as_bytes());
-    let full = text.get(..special.len()).is_some_and(|head| head.eq_ignore_ascii_case(special));
-    full || special.get(..trimmed.len()).is_some_and(|head| head.eq_ignore_ascii_case(trimmed))
+/// `text` starts with `special` in any letter case, or ends before it could be told; `trimmed` bytes of it come before the
+/// white space at its end. Looks at no more bytes than `special` has.
+fn begins(text: &str, trimmed: usize, special: &str) -> bool {
+    let (text, special) = (text.as_bytes(), special.as_bytes());
+    let same = |length: usize| {
+        let heads = text.get(..length).zip(special.get(..length));
+        heads.is_some_and(|(text, special)| text.eq_ignore_ascii_case(special))
+    };
+    same(special.len()) || same(trimmed)
 }
 
 /// Decodes a window of tokens: what was emitted last is context, so that decoders which look at the neighbours agree with a

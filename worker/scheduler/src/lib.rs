@@ -5,13 +5,13 @@
 //! use tidegate_scheduler::{Config, Scheduler};
 //!
 //! let mut lane = Scheduler::new(Config { max_requests: 64, max_batch: 8 });
-//! lane.push("a", Some(1_000), 0)?;
+//! lane.push("a", Some(1_000))?;
 //! let turn = lane.next(5);
 //! assert_eq!(turn.admitted[0].request, "a"); // prefill it, step it with the others, then:
 //! lane.finish(turn.admitted[0].ticket);
 //! # Ok::<(), tidegate_scheduler::Full>(())
 //! ```
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 
 /// Bounds of a lane; both at least 1.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -40,16 +40,6 @@ pub struct Full {
 pub struct Admit<T> {
     pub ticket: Ticket,
     pub request: T,
-    /// How long it waited, milliseconds.
-    pub waited_ms: u64,
-}
-
-/// A request whose deadline passed while it waited; it never ran.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Expired<T> {
-    pub ticket: Ticket,
-    pub request: T,
-    pub waited_ms: u64,
 }
 
 /// What to do before the next step.
@@ -57,42 +47,20 @@ pub struct Expired<T> {
 pub struct Turn<T> {
     /// Start these, in the order in which they came.
     pub admitted: Vec<Admit<T>>,
-    /// Answer these with a time-out.
-    pub expired: Vec<Expired<T>>,
-    /// Running requests whose deadline passed: stop them, then call [`Scheduler::finish`]. Named in every turn until then.
-    pub overdue: Vec<Ticket>,
+    /// Their deadline passed while they waited; they never ran. Answer them with a time-out.
+    pub expired: Vec<T>,
 }
 
-/// What became of a cancelled request.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Cancelled<T> {
-    /// It waited and is gone; it will never run.
-    Waiting(T),
-    /// It runs: stop it, then call [`Scheduler::finish`].
-    Running,
-    /// It is not here (any more).
-    Unknown,
-}
-
-/// Counts for a load report.
+/// How many requests are here.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Load {
     pub waiting: usize,
     pub running: usize,
-    /// Since the start.
-    pub admitted: u64,
-    pub refused: u64,
-    pub expired: u64,
-    pub cancelled: u64,
-    pub finished: u64,
-    /// How long the first in the queue has waited, milliseconds; 0 without one.
-    pub oldest_wait_ms: u64,
 }
 
 struct Waiting<T> {
     ticket: Ticket,
     request: T,
-    since_ms: u64,
     deadline_ms: Option<u64>,
 }
 
@@ -100,22 +68,14 @@ struct Waiting<T> {
 pub struct Scheduler<T> {
     config: Config,
     queue: VecDeque<Waiting<T>>,
-    /// Running tickets and their deadlines.
-    running: BTreeMap<Ticket, Option<u64>>,
+    running: BTreeSet<Ticket>,
     next: u64,
-    load: Load,
 }
 
 impl<T> Scheduler<T> {
     /// An empty lane. A bound of 0 counts as 1.
     pub fn new(config: Config) -> Self {
-        Self {
-            config: at_least_one(config),
-            queue: VecDeque::new(),
-            running: BTreeMap::new(),
-            next: 0,
-            load: Load::default(),
-        }
+        Self { config: at_least_one(config), queue: VecDeque::new(), running: BTreeSet::new(), next: 0 }
     }
 
     /// New bounds from the next push and turn on; what waits or runs already stays.
@@ -123,11 +83,10 @@ impl<T> Scheduler<T> {
         self.config = at_least_one(config);
     }
 
-    /// Puts a request at the end of the queue. `deadline_ms` is on the clock of `now_ms`: waiting and running together must
-    /// end before it.
-    pub fn push(&mut self, request: T, deadline_ms: Option<u64>, now_ms: u64) -> Result<Ticket, Full> {
+    /// Puts a request at the end of the queue. `deadline_ms` is on the clock of [`Scheduler::next`]: from then on it does not
+    /// start any more.
+    pub fn push(&mut self, request: T, deadline_ms: Option<u64>) -> Result<Ticket, Full> {
         if self.queue.len() + self.running.len() >= self.config.max_requests {
-            self.load.refused += 1;
             return Err(Full {
                 waiting: self.queue.len(),
                 running: self.running.len(),
@@ -136,65 +95,40 @@ impl<T> Scheduler<T> {
         }
         let ticket = Ticket(self.next);
         self.next += 1;
-        self.queue.push_back(Waiting { ticket, request, since_ms: now_ms, deadline_ms });
+        self.queue.push_back(Waiting { ticket, request, deadline_ms });
         Ok(ticket)
     }
 
-    /// Withdraws a request, for example because its client is gone.
-    pub fn cancel(&mut self, ticket: Ticket) -> Cancelled<T> {
-        // Tickets in the queue ascend, because they are given in the order of the pushes.
-        if let Ok(at) = self.queue.binary_search_by_key(&ticket, |w| w.ticket)
-            && let Some(waiting) = self.queue.remove(at)
-        {
-            self.load.cancelled += 1;
-            return Cancelled::Waiting(waiting.request);
-        }
-        if self.running.contains_key(&ticket) {
-            self.load.cancelled += 1;
-            return Cancelled::Running;
-        }
-        Cancelled::Unknown
+    /// Takes out what waits and is `dead`, in order, for example because its client has gone. Call it before [`Scheduler::next`],
+    /// so that the dead take no place in a batch.
+    pub fn discard(&mut self, dead: impl Fn(&T) -> bool) -> Vec<T> {
+        self.take_out(|waiting| dead(&waiting.request))
     }
 
     /// Decides what happens before the next step: who joins, whose time is over. Call it between any two steps.
     pub fn next(&mut self, now_ms: u64) -> Turn<T> {
-        let expired = self.expire(now_ms);
-        let overdue = self.running.iter().filter(|(_, deadline)| passed(**deadline, now_ms)).map(|(t, _)| *t).collect();
+        let expired = self.take_out(|waiting| waiting.deadline_ms.is_some_and(|deadline| now_ms >= deadline));
         let mut admitted = Vec::new();
         while self.running.len() < self.config.max_batch {
-            let Some(waiting) = self.queue.pop_front() else { break };
-            self.running.insert(waiting.ticket, waiting.deadline_ms);
-            self.load.admitted += 1;
-            admitted.push(Admit {
-                ticket: waiting.ticket,
-                request: waiting.request,
-                waited_ms: now_ms.saturating_sub(waiting.since_ms),
-            });
+            let Some(Waiting { ticket, request, .. }) = self.queue.pop_front() else { break };
+            self.running.insert(ticket);
+            admitted.push(Admit { ticket, request });
         }
-        Turn { admitted, expired, overdue }
+        Turn { admitted, expired }
     }
 
-    fn expire(&mut self, now_ms: u64) -> Vec<Expired<T>> {
-        if !self.queue.iter().any(|w| passed(w.deadline_ms, now_ms)) {
+    fn take_out(&mut self, out: impl Fn(&Waiting<T>) -> bool) -> Vec<T> {
+        if !self.queue.iter().any(&out) {
             return Vec::new();
         }
-        let (late, kept): (VecDeque<_>, VecDeque<_>) =
-            std::mem::take(&mut self.queue).into_iter().partition(|w| passed(w.deadline_ms, now_ms));
+        let (taken, kept): (VecDeque<_>, VecDeque<_>) = std::mem::take(&mut self.queue).into_iter().partition(out);
         self.queue = kept;
-        self.load.expired += late.len() as u64;
-        let expired = |w: Waiting<T>| Expired {
-            ticket: w.ticket,
-            request: w.request,
-            waited_ms: now_ms.saturating_sub(w.since_ms),
-        };
-        late.into_iter().map(expired).collect()
+        taken.into_iter().map(|waiting| waiting.request).collect()
     }
 
     /// Frees the place of a running request, whatever its end was. False when it was not running.
     pub fn finish(&mut self, ticket: Ticket) -> bool {
-        let ran = self.running.remove(&ticket).is_some();
-        self.load.finished += u64::from(ran);
-        ran
+        self.running.remove(&ticket)
     }
 
     /// Nothing waits and nothing runs.
@@ -202,34 +136,18 @@ impl<T> Scheduler<T> {
         self.queue.is_empty() && self.running.is_empty()
     }
 
-    /// The earliest deadline of all requests here; a lane that waits need not wait longer.
-    pub fn next_deadline_ms(&self) -> Option<u64> {
-        let waiting = self.queue.iter().filter_map(|w| w.deadline_ms);
-        waiting.chain(self.running.values().copied().flatten()).min()
-    }
-
     /// Takes everything that waits, in order: a lane that goes away hands its queue back.
-    pub fn drain_waiting(&mut self) -> Vec<(Ticket, T)> {
-        self.load.cancelled += self.queue.len() as u64;
-        self.queue.drain(..).map(|w| (w.ticket, w.request)).collect()
+    pub fn drain_waiting(&mut self) -> Vec<T> {
+        self.queue.drain(..).map(|waiting| waiting.request).collect()
     }
 
-    pub fn load(&self, now_ms: u64) -> Load {
-        Load {
-            waiting: self.queue.len(),
-            running: self.running.len(),
-            oldest_wait_ms: self.queue.front().map_or(0, |w| now_ms.saturating_sub(w.since_ms)),
-            ..self.load
-        }
+    pub fn load(&self) -> Load {
+        Load { waiting: self.queue.len(), running: self.running.len() }
     }
 }
 
 fn at_least_one(config: Config) -> Config {
     Config { max_requests: config.max_requests.max(1), max_batch: config.max_batch.max(1) }
-}
-
-fn passed(deadline_ms: Option<u64>, now_ms: u64) -> bool {
-    deadline_ms.is_some_and(|deadline| now_ms >= deadline)
 }
 
 #[cfg(test)]

@@ -1,16 +1,18 @@
 //! The way of a request from its body to the lane's door: read, version, queue, limits. Each refusal leaves nothing behind.
-use std::sync::Arc;
+use std::{num::NonZero, sync::Arc};
 
 use axum::{
-    body::{Body, Bytes},
+    body::Body,
     http::{HeaderMap, HeaderName, HeaderValue},
     response::Response,
 };
+use http_body_util::BodyExt;
 use tidegate_engine::error::EngineError;
 use tidegate_proto::contract::HEADER_MODEL_VERSION;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{
-    App, BODY_TIMEOUT, MAX_BODY,
+    App, BODY_TIMEOUT, MAX_BODIES, MAX_BODY,
     errors::{Refuse, quoted, refused_header, seconds_up},
     observe::Stopwatch,
 };
@@ -18,9 +20,7 @@ use crate::{
     drain::Phase,
     error::RequestError,
     hotswap::table::Serving,
-    lane::job::{Clock, Timing},
-    limits::LimitPermit,
-    queue::QueuePlace,
+    lane::job::{Clock, Held, Timing},
 };
 
 /// Texts longer than this are tokenised off the async threads.
@@ -31,42 +31,100 @@ const VERSION: HeaderName = HeaderName::from_static(HEADER_MODEL_VERSION);
 pub struct Admitted {
     pub serving: Arc<Serving>,
     pub clock: Clock,
-    pub guards: Guards,
+    /// Its place in the queue and its permits; goes with the job into the lane.
+    pub held: Held,
     /// `RateLimit` headers of the tightest limit.
     pub limit_headers: Vec<(&'static str, String)>,
 }
 
-/// What a request holds until its answer has ended or its client has gone.
-pub struct Guards {
-    _place: QueuePlace,
-    _permit: LimitPermit,
-    _watch: Stopwatch,
+/// Bounds on the work that is done for requests before they are in a lane.
+pub struct Intake {
+    /// Bytes of bodies that may still arrive.
+    bodies: Arc<Semaphore>,
+    /// Long texts that may be tokenised at a time.
+    tokenisers: Arc<Semaphore>,
+}
+
+impl Default for Intake {
+    fn default() -> Self {
+        Self::new(MAX_BODIES, std::thread::available_parallelism().map_or(2, NonZero::get).max(2))
+    }
+}
+
+/// A body, and its part of [`MAX_BODIES`], which is given back with it.
+pub struct Arrived {
+    pub bytes: Vec<u8>,
+    part: OwnedSemaphorePermit,
 }
 
 /// Reads the whole body, within size and time.
-pub async fn read_body(headers: &HeaderMap, body: Body) -> Result<Bytes, RequestError> {
+pub async fn read_body(app: &App, headers: &HeaderMap, body: Body) -> Result<Arrived, RequestError> {
     let declared =
         headers.get(http::header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     if declared.is_some_and(|length| length > MAX_BODY) {
         return Err(RequestError::BodyTooLarge { max: MAX_BODY });
     }
-    match tokio::time::timeout(BODY_TIMEOUT, axum::body::to_bytes(body, MAX_BODY)).await {
-        Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(error)) if is_too_large(&error) => Err(RequestError::BodyTooLarge { max: MAX_BODY }),
-        Ok(Err(error)) => Err(RequestError::BodyBroken { reason: error.to_string() }),
-        Err(_) => Err(RequestError::BodyBroken { reason: format!("not within {} s", BODY_TIMEOUT.as_secs()) }),
-    }
+    let late = |_| RequestError::BodyBroken { reason: format!("not within {} s", BODY_TIMEOUT.as_secs()) };
+    let read = tokio::time::timeout(BODY_TIMEOUT, app.intake.read(body)).await.map_err(late)?;
+    read.inspect_err(|error| {
+        if matches!(error, RequestError::BodiesFull { .. }) {
+            app.metrics.bound_hit("bodies");
+        }
+    })
 }
 
-fn is_too_large(error: &axum::Error) -> bool {
-    let mut cause = std::error::Error::source(error);
-    while let Some(inner) = cause {
-        if inner.is::<http_body_util::LengthLimitError>() {
-            return true;
-        }
-        cause = inner.source();
+impl Intake {
+    pub fn new(bodies: usize, tokenisers: usize) -> Self {
+        Self { bodies: Arc::new(Semaphore::new(bodies)), tokenisers: Arc::new(Semaphore::new(tokenisers)) }
     }
-    false
+
+    /// Each body counts with the bytes that have arrived, so that slow senders keep nobody out.
+    async fn read(&self, mut body: Body) -> Result<Arrived, RequestError> {
+        let full = |_| RequestError::BodiesFull { max: MAX_BODIES };
+        let mut arrived =
+            Arrived { bytes: Vec::new(), part: self.bodies.clone().try_acquire_many_owned(0).map_err(full)? };
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| RequestError::BodyBroken { reason: error.to_string() })?;
+            let Ok(data) = frame.into_data() else { continue };
+            if arrived.bytes.len() + data.len() > MAX_BODY {
+                return Err(RequestError::BodyTooLarge { max: MAX_BODY });
+            }
+            let part = u32::try_from(data.len()).unwrap_or(u32::MAX);
+            arrived.part.merge(self.bodies.clone().try_acquire_many_owned(part).map_err(full)?);
+            arrived.bytes.extend_from_slice(&data);
+        }
+        Ok(arrived)
+    }
+
+    /// Runs a tokenisation: at once when short, off the async threads when long, and then only a few at a time. One that has begun
+    /// keeps its place until it ends, also when its client has gone meanwhile.
+    pub async fn tokenise<T: Send + 'static>(
+        &self,
+        bytes: usize,
+        clock: Clock,
+        work: impl FnOnce() -> Result<T, EngineError> + Send + 'static,
+    ) -> Result<T, RequestError> {
+        let result = if bytes <= INLINE_TEXT {
+            work()
+        } else {
+            let failed = RequestError::Engine { code: "TG-2046" };
+            let place = tokio::time::timeout_at(clock.deadline.into(), self.tokenisers.clone().acquire_owned()).await;
+            let place =
+                place.map_err(|_| RequestError::TimedOut { ms: clock.allowed_ms() })?.map_err(|_| failed.clone())?;
+            let work = move || {
+                let _place = place;
+                work()
+            };
+            tokio::task::spawn_blocking(work).await.map_err(|_| failed)?
+        };
+        result.map_err(|error| {
+            if error.request_fault() {
+                RequestError::PromptRefused { param: "messages", reason: error.report() }
+            } else {
+                RequestError::Engine { code: error.code() }
+            }
+        })
+    }
 }
 
 /// Finds the version, a place in the queue and a permit under the limits; or consumes nothing.
@@ -81,6 +139,9 @@ pub fn admit(app: &App, headers: &HeaderMap, model: &str, endpoint: &'static str
     };
     let serving = table.pick(named, model)?.clone();
     let about = |error: RequestError| Refuse::about(error, &serving.model_id);
+    if serving.lane.stats.is_stuck() {
+        return Err(about(RequestError::NotReady));
+    }
     let place = app.queue.enter().map_err(|error| {
         app.metrics.bound_hit("queue");
         about(error)
@@ -101,34 +162,12 @@ pub fn admit(app: &App, headers: &HeaderMap, model: &str, endpoint: &'static str
         let quota = standing.quota;
         vec![("ratelimit", limit), ("ratelimit-policy", policy(&standing.limit, quota.rate, quota.window_ms))]
     });
-    let guards = Guards { _place: place, _permit: permit, _watch: Stopwatch::start(endpoint, &app.metrics) };
-    Ok(Admitted { clock: Clock::start(table.pool.inference), serving, guards, limit_headers })
+    let held = Box::new((place, permit, Stopwatch::start(endpoint, &app.metrics)));
+    Ok(Admitted { clock: Clock::start(table.pool.inference), serving, held, limit_headers })
 }
 
 fn policy(limit: &str, rate: u64, window_ms: u64) -> String {
     format!("{};q={rate};w={}", quoted(limit), seconds_up(window_ms))
-}
-
-/// Runs a tokenisation: at once when short, off the async threads when long.
-pub async fn tokenise<T: Send + 'static>(
-    bytes: usize,
-    work: impl FnOnce() -> Result<T, EngineError> + Send + 'static,
-) -> Result<T, RequestError> {
-    let result = if bytes <= INLINE_TEXT {
-        work()
-    } else {
-        match tokio::task::spawn_blocking(work).await {
-            Ok(result) => result,
-            Err(_) => return Err(RequestError::Engine { code: "TG-2046" }),
-        }
-    };
-    result.map_err(|error| {
-        if error.request_fault() {
-            RequestError::PromptRefused { reason: error.report() }
-        } else {
-            RequestError::Engine { code: error.code() }
-        }
-    })
 }
 
 /// Headers of a good answer.
@@ -151,4 +190,55 @@ pub fn dress(response: &mut Response, serving: &Serving, timing: Timing, limit_h
 pub fn unix_seconds() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     since.map_or(0, |since| since.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::mpsc, time::Duration};
+
+    use super::{Arrived, Clock, Intake, RequestError};
+
+    fn body(bytes: usize) -> axum::body::Body {
+        axum::body::Body::from(vec![b'x'; bytes])
+    }
+
+    #[tokio::test]
+    async fn bodies_that_have_arrived_share_one_budget_and_give_it_back() {
+        let intake = Intake::new(1_000, 1);
+        let first: Arrived = intake.read(body(600)).await.unwrap();
+        assert_eq!(first.bytes.len(), 600);
+        assert!(matches!(intake.read(body(401)).await, Err(RequestError::BodiesFull { .. })));
+        let second = intake.read(body(400)).await.unwrap();
+        drop((first, second));
+        assert!(intake.read(body(1_000)).await.is_ok());
+        assert_eq!(intake.bodies.available_permits(), 1_000);
+    }
+
+    #[tokio::test]
+    async fn a_tokenisation_keeps_its_place_until_it_ends_even_when_its_client_has_gone() {
+        let intake = std::sync::Arc::new(Intake::new(1, 1));
+        let clock = Clock::start(Duration::from_secs(20));
+        let (begun, has_begun) = tokio::sync::oneshot::channel();
+        let (go, wait) = mpsc::channel::<()>();
+        let client = {
+            let intake = intake.clone();
+            tokio::spawn(async move {
+                let work = move || {
+                    begun.send(()).unwrap();
+                    wait.recv().unwrap();
+                    Ok(())
+                };
+                intake.tokenise(1 << 20, clock, work).await
+            })
+        };
+        has_begun.await.unwrap();
+        client.abort();
+        assert!(client.await.unwrap_err().is_cancelled());
+        assert_eq!(intake.tokenisers.available_permits(), 0, "the work goes on");
+        let soon = Clock::start(Duration::ZERO);
+        assert!(matches!(intake.tokenise(1 << 20, soon, || Ok(())).await, Err(RequestError::TimedOut { .. })));
+        assert!(intake.tokenise(1, soon, || Ok(())).await.is_ok(), "a short text waits for nobody");
+        go.send(()).unwrap();
+        assert_eq!(intake.tokenise(1 << 20, clock, || Ok(7)).await.unwrap(), 7);
+    }
 }

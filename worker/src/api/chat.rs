@@ -1,6 +1,7 @@
-//! `POST /v1/chat/completions`, plain and streamed. Both hold their place, permit and cancellation with the response body: when
-//! the client goes, the body is dropped, the lane sees the closed channel and frees the sequence between two steps.
+//! `POST /v1/chat/completions`, plain and streamed. Place and permits are with the lane, which gives them back with the last event,
+//! whether or not the client reads. When the client goes, the channel closes and the lane frees the sequence between two steps.
 use std::{
+    future::Future,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -14,11 +15,14 @@ use axum::{
 };
 use futures::Stream;
 use tidegate_engine::sampling::SamplingParams;
-use tokio::sync::mpsc;
+use tokio::{
+    sync::mpsc,
+    time::{Sleep, sleep_until, timeout_at},
+};
 
 use super::{
     App,
-    admit::{Admitted, Guards, admit, dress, read_body, tokenise, unix_seconds},
+    admit::{Admitted, admit, dress, read_body, unix_seconds},
     chat_request::{ValidChatRequest, parse_chat},
     chat_response::{Choice, Completion, Identity, Message, Piece, Usage},
     errors::{self, Refuse},
@@ -28,19 +32,19 @@ use crate::{
     hotswap::table::Serving,
     lane::{
         Abilities,
-        job::{ChatJob, Event, Finish, OUTPUT_EVENTS, Timing},
+        job::{ChatJob, Clock, Event, Finish, OUTPUT_EVENTS, Timing},
     },
 };
 
 /// The handler.
 pub async fn completions(State(app): State<Arc<App>>, headers: HeaderMap, body: Body) -> Result<Response, Refuse> {
-    let body = read_body(&headers, body).await?;
-    let request = parse_chat(&body)?;
-    drop(body);
+    let body = read_body(&app, &headers, body).await?;
+    let request = parse_chat(&body.bytes)?;
     let admitted = admit(&app, &headers, &request.model, "chat")?;
+    drop(body);
     let model_id = admitted.serving.model_id.clone();
     let about = |error| Refuse::about(error, &model_id);
-    let begun = begin(request, admitted).await.map_err(about)?;
+    let begun = begin(&app, request, admitted).await.map_err(about)?;
     if begun.stream { Ok(streamed(begun)) } else { plain(begun).await.map_err(about) }
 }
 
@@ -48,7 +52,7 @@ pub async fn completions(State(app): State<Arc<App>>, headers: HeaderMap, body: 
 struct Begun {
     events: mpsc::Receiver<Event>,
     serving: Arc<Serving>,
-    guards: Guards,
+    clock: Clock,
     limit_headers: Vec<(&'static str, String)>,
     identity: Identity,
     timing: Timing,
@@ -58,14 +62,14 @@ struct Begun {
 }
 
 /// Tokenises, checks the length, queues, and waits for the prefill.
-async fn begin(request: ValidChatRequest, admitted: Admitted) -> Result<Begun, RequestError> {
-    let Admitted { serving, clock, guards, limit_headers } = admitted;
-    let Abilities::Chat { max_sequence, .. } = serving.lane.abilities else {
+async fn begin(app: &App, request: ValidChatRequest, admitted: Admitted) -> Result<Begun, RequestError> {
+    let Admitted { serving, clock, held, limit_headers } = admitted;
+    let Abilities::Chat { max_sequence } = serving.lane.abilities else {
         return Err(RequestError::WrongTask { model: request.model, wanted: "chat completions" });
     };
     let (codec, messages) = (serving.lane.codec.clone(), request.messages);
     let bytes = messages.iter().map(|message| message.content.len()).sum();
-    let prompt = tokenise(bytes, move || codec.encode_chat(&messages)).await?;
+    let prompt = app.intake.tokenise(bytes, clock, move || codec.encode_chat(&messages)).await?;
     let prompt_tokens = prompt.len();
     let too_long = |asked| RequestError::ContextLength { max: max_sequence, prompt: prompt_tokens, asked };
     let room = max_sequence
@@ -86,12 +90,12 @@ async fn begin(request: ValidChatRequest, admitted: Admitted) -> Result<Begun, R
         frequency_penalty: request.frequency_penalty,
         seed: request.seed.unwrap_or_else(|| uuid::Uuid::new_v4().as_u64_pair().0),
     };
-    serving.lane.chat(ChatJob { prompt, max_tokens, sampling, stop: request.stop, clock, out, span, queued })?;
-    let timing = match events.recv().await {
+    let (stop, held) = (request.stop, Some(held));
+    serving.lane.chat(ChatJob { prompt, max_tokens, sampling, stop, clock, out, held, span, queued })?;
+    let timing = match timeout_at(clock.give_up(), events.recv()).await.map_err(|_| too_late(clock))? {
         Some(Event::Started(timing)) => timing,
         Some(Event::Failed(error)) => return Err(error),
-        // The lane ended before it took the job: it did not begin here.
-        Some(Event::Text(_) | Event::Done { .. }) | None => return Err(RequestError::Draining),
+        Some(Event::Text(_) | Event::Done { .. }) | None => return Err(BROKEN),
     };
     let identity = Identity {
         id: format!("chatcmpl-{}", uuid::Uuid::new_v4().simple()),
@@ -100,16 +104,22 @@ async fn begin(request: ValidChatRequest, admitted: Admitted) -> Result<Begun, R
         fingerprint: serving.fingerprint.clone(),
     };
     let (stream, include_usage) = (request.stream, request.include_usage);
-    Ok(Begun { events, serving, guards, limit_headers, identity, timing, prompt_tokens, stream, include_usage })
+    Ok(Begun { events, serving, clock, limit_headers, identity, timing, prompt_tokens, stream, include_usage })
 }
 
-/// A lane that goes away in the middle of an answer.
-const BROKEN: RequestError = RequestError::Engine { code: "TG-2113" };
+/// A lane that went away with the request. No other worker is asked: the request may be what broke it.
+pub const BROKEN: RequestError = RequestError::Engine { code: "TG-2113" };
+
+/// The lane did not end a late request: its engine does not stop.
+pub fn too_late(clock: Clock) -> RequestError {
+    RequestError::TimedOut { ms: clock.allowed_ms() }
+}
 
 async fn plain(mut begun: Begun) -> Result<Response, RequestError> {
     let mut text = String::new();
     let (finish, completion_tokens) = loop {
-        match begun.events.recv().await {
+        let event = timeout_at(begun.clock.give_up(), begun.events.recv()).await;
+        match event.map_err(|_| too_late(begun.clock))? {
             Some(Event::Text(piece)) => text.push_str(&piece),
             Some(Event::Done { finish, completion_tokens }) => break (finish, completion_tokens),
             Some(Event::Failed(error)) => return Err(error),
@@ -129,16 +139,16 @@ async fn plain(mut begun: Begun) -> Result<Response, RequestError> {
     };
     let mut response = axum::Json(completion).into_response();
     dress(&mut response, &begun.serving, begun.timing, &begun.limit_headers);
-    drop(begun.guards);
     Ok(response)
 }
 
 fn streamed(begun: Begun) -> Response {
-    let Begun { events, serving, guards, limit_headers, identity, timing, prompt_tokens, include_usage, .. } = begun;
+    let Begun { events, serving, clock, limit_headers, identity, timing, prompt_tokens, include_usage, .. } = begun;
     let mut first = Vec::with_capacity(512);
     // Plain data of ours always serialises.
     let _ = identity.event(&mut first, &Piece::Role, include_usage);
-    let state = Streaming { events, _guards: guards, identity, prompt_tokens, include_usage };
+    let give_up = Box::pin(sleep_until(clock.give_up()));
+    let state = Streaming { events, clock, give_up, identity, prompt_tokens, include_usage };
     let stream = SseStream { pending: Some(first), state: Some(state) };
     let mut response = Body::from_stream(stream).into_response();
     let headers = response.headers_mut();
@@ -150,13 +160,14 @@ fn streamed(begun: Begun) -> Response {
 
 struct Streaming {
     events: mpsc::Receiver<Event>,
-    _guards: Guards,
+    clock: Clock,
+    give_up: Pin<Box<Sleep>>,
     identity: Identity,
     prompt_tokens: usize,
     include_usage: bool,
 }
 
-/// The body of a stream. `state` is given up with the last event, so the permit is free when the client has read it.
+/// The body of a stream. `state` is given up with the last event.
 struct SseStream {
     pending: Option<Vec<u8>>,
     state: Option<Streaming>,
@@ -171,6 +182,7 @@ impl Stream for SseStream {
         }
         let Some(state) = &mut self.state else { return Poll::Ready(None) };
         let event = match state.events.poll_recv(cx) {
+            Poll::Pending if state.give_up.as_mut().poll(cx).is_ready() => Some(Event::Failed(too_late(state.clock))),
             Poll::Pending => return Poll::Pending,
             Poll::Ready(event) => event,
         };

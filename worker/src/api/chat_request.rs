@@ -6,7 +6,7 @@ use super::{
     json::{Json, invalid, parse},
     noop,
 };
-use crate::error::RequestError;
+use crate::error::{RequestError, shortened};
 
 /// Most messages of one request.
 pub const MAX_MESSAGES: usize = 1_024;
@@ -237,7 +237,7 @@ fn content(value: Json, param: &str) -> Result<String, RequestError> {
                 "image_url" | "input_audio" | "file" | "refusal" => {
                     return Err(RequestError::Unsupported { param, reason: "only text parts are".into() });
                 }
-                _ => return Err(RequestError::UnknownField { param }),
+                _ => return Err(RequestError::UnknownField { param: shortened(&param) }),
             }
         }
         match kind.as_deref() {

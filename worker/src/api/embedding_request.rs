@@ -1,6 +1,6 @@
 //! An embeddings request that is valid: the same rules as for chat. Pure.
 use super::json::{Json, invalid, parse};
-use crate::error::RequestError;
+use crate::error::{RequestError, shortened};
 
 /// Most inputs of one request (the same bound as the original API).
 pub const MAX_INPUTS: usize = 2_048;
@@ -52,7 +52,7 @@ pub fn parse_embedding(body: &[u8]) -> Result<ValidEmbeddingRequest, RequestErro
             }
             // Only an end user's id: accepted because it changes no answer, and kept nowhere.
             ("user", value) => drop(value.text("user", MAX_ID_BYTES)?),
-            (_, _) => return Err(RequestError::UnknownField { param: name }),
+            (_, _) => return Err(RequestError::UnknownField { param: shortened(&name) }),
         }
     }
     let missing = |param: &str| RequestError::Missing { param: param.to_owned() };

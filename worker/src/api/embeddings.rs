@@ -10,11 +10,12 @@ use axum::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::Serialize;
 use tidegate_engine::engine::TextCodec;
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::timeout_at};
 
 use super::{
     App,
-    admit::{Admitted, admit, dress, read_body, tokenise},
+    admit::{Admitted, admit, dress, read_body},
+    chat::{BROKEN, too_late},
     embedding_request::{Encoding, Input, ValidEmbeddingRequest, parse_embedding},
     errors::Refuse,
     json::invalid,
@@ -54,17 +55,22 @@ struct Usage {
 
 /// The handler.
 pub async fn embeddings(State(app): State<Arc<App>>, headers: HeaderMap, body: Body) -> Result<Response, Refuse> {
-    let body = read_body(&headers, body).await?;
-    let request = parse_embedding(&body)?;
-    let bytes = body.len();
-    drop(body);
+    let body = read_body(&app, &headers, body).await?;
+    let request = parse_embedding(&body.bytes)?;
+    let bytes = body.bytes.len();
     let admitted = admit(&app, &headers, &request.model, "embeddings")?;
+    drop(body);
     let model_id = admitted.serving.model_id.clone();
-    answer(request, bytes, admitted).await.map_err(|error| Refuse::about(error, &model_id))
+    answer(&app, request, bytes, admitted).await.map_err(|error| Refuse::about(error, &model_id))
 }
 
-async fn answer(request: ValidEmbeddingRequest, bytes: usize, admitted: Admitted) -> Result<Response, RequestError> {
-    let Admitted { serving, clock, guards, limit_headers } = admitted;
+async fn answer(
+    app: &App,
+    request: ValidEmbeddingRequest,
+    bytes: usize,
+    admitted: Admitted,
+) -> Result<Response, RequestError> {
+    let Admitted { serving, clock, held, limit_headers } = admitted;
     let Abilities::Embedding { max_sequence, dimensions } = serving.lane.abilities else {
         return Err(RequestError::WrongTask { model: request.model, wanted: "embeddings" });
     };
@@ -73,10 +79,8 @@ async fn answer(request: ValidEmbeddingRequest, bytes: usize, admitted: Admitted
         return Err(RequestError::Unsupported { param: "dimensions".to_owned(), reason });
     }
     let (codec, inputs) = (serving.lane.codec.clone(), request.inputs);
-    let rows = tokenise(bytes, move || {
-        inputs.into_iter().map(|input| tokens(codec.as_ref(), input)).collect::<Result<Vec<_>, _>>()
-    })
-    .await?;
+    let encode = move || inputs.into_iter().map(|input| tokens(codec.as_ref(), input)).collect::<Result<Vec<_>, _>>();
+    let rows = app.intake.tokenise(bytes, clock, encode).await?;
     for (i, row) in rows.iter().enumerate() {
         if row.len() > max_sequence {
             let reason = format!("has {} tokens, this model takes {max_sequence}", row.len());
@@ -87,15 +91,14 @@ async fn answer(request: ValidEmbeddingRequest, bytes: usize, admitted: Admitted
     let (out, reply) = oneshot::channel();
     let span = tracing::Span::current();
     let queued = tracing::debug_span!(parent: &span, "queue");
-    serving.lane.embed(EmbedJob { rows, clock, out, span, queued })?;
-    // A lane that ended before it took the job did not begin it.
-    let embedded = reply.await.map_err(|_| RequestError::Draining)??;
+    serving.lane.embed(EmbedJob { rows, clock, out, held, span, queued })?;
+    let reply = timeout_at(clock.give_up(), reply).await.map_err(|_| too_late(clock))?;
+    let embedded = reply.map_err(|_| BROKEN)??;
     let data =
         embedded.vectors.into_iter().enumerate().map(|(index, vector)| item(index, vector, request.encoding)).collect();
     let usage = Usage { prompt_tokens, total_tokens: prompt_tokens };
     let mut response = axum::Json(List { object: "list", data, model: &serving.model_id, usage }).into_response();
     dress(&mut response, &serving, embedded.timing, &limit_headers);
-    drop(guards);
     Ok(response)
 }
 

@@ -50,7 +50,7 @@ fn row(error: &RequestError) -> Row {
         RequestError::VersionNotHere { .. } | RequestError::Draining | RequestError::NotReady => {
             elsewhere("service_unavailable_error")
         }
-        RequestError::QueueFull { .. } => {
+        RequestError::QueueFull { .. } | RequestError::BodiesFull { .. } => {
             Row { retry_after_ms: Some(1_000), ..plain(StatusCode::TOO_MANY_REQUESTS, "overloaded_error") }
         }
         RequestError::Limited { refusal } => Row {

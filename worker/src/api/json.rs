@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
-use crate::error::RequestError;
+use crate::error::{RequestError, shortened};
 
 /// A JSON value; object members keep their order and are unique.
 #[derive(Clone, PartialEq, Debug)]
@@ -78,6 +78,7 @@ impl<'de> Visitor<'de> for JsonVisitor {
                 return Err(serde::de::Error::custom(format!("an object has more than {MAX_MEMBERS} members")));
             }
             if members.iter().any(|(name, _)| *name == key) {
+                let key = shortened(&key);
                 return Err(serde::de::Error::custom(format!("the key {key:?} stands twice in one object")));
             }
             members.push((key, value));

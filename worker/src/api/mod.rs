@@ -40,10 +40,14 @@ pub const MAX_BODY: usize = 1 << 20;
 /// How long a body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Bytes of all bodies together that have arrived and are not admitted yet.
+pub const MAX_BODIES: usize = 64 << 20;
+
 /// Everything that a request can touch.
 pub struct App {
     pub table: Arc<ArcSwap<Table>>,
     pub queue: Arc<Queue>,
+    pub intake: admit::Intake,
     pub limits: Arc<Limits>,
     pub metrics: Arc<Metrics>,
     pub telemetry: Telemetry,
@@ -51,6 +55,15 @@ pub struct App {
     pub totals: Arc<observe::Totals>,
 }
 
+impl App {
+    /// A version answers, its engine can be reached, and the worker is not on its way out.
+    pub fn is_ready(&self) -> bool {
+        self.phases.now() == Phase::Running
+            && self.table.load().default.as_ref().is_some_and(|v| !v.lane.stats.is_stuck())
+    }
+}
+
+pub use admit::Intake;
 pub use observe::Totals;
 
 /// All routes.
@@ -72,7 +85,8 @@ pub fn router(app: Arc<App>) -> Router {
 /// Ready: a version answers, and the worker is not on its way out.
 async fn readyz(State(app): State<Arc<App>>) -> Response {
     let reason = match app.phases.now() {
-        Phase::Running if app.table.load().default.is_some() => return "ready\n".into_response(),
+        Phase::Running if app.is_ready() => return "ready\n".into_response(),
+        Phase::Running if app.table.load().default.is_some() => "an engine call cannot be stopped\n",
         Phase::Running => "no model is loaded\n",
         Phase::Settling | Phase::Draining => "shutting down\n",
     };

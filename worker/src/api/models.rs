@@ -8,7 +8,10 @@ use axum::{
 use serde_json::{Value, json};
 
 use super::{App, errors::Refuse};
-use crate::{error::RequestError, hotswap::table::Table};
+use crate::{
+    error::{RequestError, shortened},
+    hotswap::table::Table,
+};
 
 fn models(table: &Table) -> BTreeMap<String, Value> {
     let mut out: BTreeMap<String, (u64, Vec<&str>)> = BTreeMap::new();
@@ -35,6 +38,6 @@ pub async fn list(State(app): State<Arc<App>>) -> Json<Value> {
 pub async fn one(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<Json<Value>, Refuse> {
     match models(&app.table.load()).remove(&id) {
         Some(model) => Ok(Json(model)),
-        None => Err(RequestError::ModelNotFound { model: id }.into()),
+        None => Err(RequestError::ModelNotFound { model: shortened(&id) }.into()),
     }
 }

@@ -1,7 +1,7 @@
 //! Fields of the OpenAI API that this worker does not support. Official clients send some with values that change nothing;
 //! exactly those values are accepted. Everything else is refused by name, never ignored.
 use super::json::Json;
-use crate::error::RequestError;
+use crate::error::{RequestError, shortened};
 
 /// When a field that is not supported may stand in a request all the same (`null` always may).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -60,7 +60,7 @@ pub const MESSAGE: &[(&str, Harmless)] = &[
 /// Accepts a field that changes nothing; refuses it by name when it would, or when nobody knows it.
 pub fn check(table: &[(&str, Harmless)], name: &str, param: &str, value: &Json) -> Result<(), RequestError> {
     let Some((_, harmless)) = table.iter().find(|(known, _)| *known == name) else {
-        return Err(RequestError::UnknownField { param: param.to_owned() });
+        return Err(RequestError::UnknownField { param: shortened(param) });
     };
     if harmless.allows(value) {
         return Ok(());

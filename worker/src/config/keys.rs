@@ -20,7 +20,7 @@ pub const KEYS: &[Key] = &[
     key("node-id", "ID", None, "Id of this worker; must be the one that its token was made for"),
     key("pool", "NAMESPACE/NAME", None, "WorkerPool that this worker belongs to"),
     key("node-token-file", "FILE", None, "File that holds the node token, `tgn_...`"),
-    key("control-plane", "URL", Some("http://127.0.0.1:18000"), "gRPC address of the control plane"),
+    key("control-plane", "URL", Some("http://127.0.0.1:18000"), "gRPC address of the control plane; http:// only"),
     key("listen", "IP:PORT", Some("127.0.0.1:0"), "Address of the OpenAI API; port 0 takes a free one"),
     key("advertise", "IP:PORT", None, "Address that gateways reach this worker at; by default the bound address"),
     Key {
@@ -62,7 +62,7 @@ pub const KEYS: &[Key] = &[
         "How long a version that is no longer wanted still answers requests that name it",
     ),
     key("slow-client", "DURATION", Some("10s"), "How long a stream may stand still because its client does not read"),
-    key("otlp-endpoint", "URL", None, "OTLP gRPC receiver of traces and metrics; none by default"),
+    key("otlp-endpoint", "URL", None, "OTLP gRPC receiver of traces and metrics, http:// only; none by default"),
     key("log-format", "text|json", Some("text"), "Shape of the log lines"),
     key("log", "FILTER", Some("info,ort=error"), "Log filter, such as `info,ort=error` or `tidegate_worker=debug`"),
 ];

@@ -161,8 +161,11 @@ fn file(text: &str) -> Result<PathBuf, String> {
 fn http_url(text: &str) -> Result<String, String> {
     let uri = http::Uri::from_str(text).map_err(|e| format!("{text:?} is not a URL: {e}"))?;
     match (uri.scheme_str(), uri.authority()) {
-        (Some("http" | "https"), Some(_)) => Ok(text.to_owned()),
-        _ => Err(format!("{text:?} must be http://host:port or https://host:port")),
+        (Some("http"), Some(_)) => Ok(text.to_owned()),
+        (Some("https"), Some(_)) => Err(format!(
+            "{text:?} cannot be used: this program speaks no TLS itself; name a proxy on this machine with http://, or encrypt the network"
+        )),
+        _ => Err(format!("{text:?} must be http://host:port")),
     }
 }
 

@@ -93,6 +93,7 @@ fn each_bad_value_is_refused_by_name() {
         ("pool", "chat"),
         ("node-token-file", "/does/not/exist"),
         ("control-plane", "ftp://x"),
+        ("control-plane", "https://x:1"),
         ("listen", "localhost"),
         ("advertise", "0.0.0.0:80"),
         ("model-root", "/does/not/exist"),
@@ -104,6 +105,7 @@ fn each_bad_value_is_refused_by_name() {
         ("grace", "9999h"),
         ("slow-client", "0s"),
         ("otlp-endpoint", "collector"),
+        ("otlp-endpoint", "https://x:1"),
         ("log-format", "xml"),
         ("log", "=nonsense=["),
     ];

@@ -8,7 +8,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use http::HeaderValue;
-use tidegate_engine::{LoadCancel, VersionSpec};
+use tidegate_engine::{EngineError, LoadCancel, VersionSpec};
 use tokio::sync::{mpsc, watch};
 
 use super::{
@@ -29,8 +29,16 @@ const MESSAGES: usize = 64;
 
 /// What threads tell the task.
 enum Message {
-    Loaded(Instance, Result<LaneHandle, String>),
+    Loaded(Instance, Result<LaneHandle, Failed>),
     Ended(Instance, Option<String>),
+}
+
+/// Why a load gave nothing.
+enum Failed {
+    /// It was told to end.
+    Cancelled,
+    /// Begins with its code.
+    Because(String),
 }
 
 /// What the driver shares with the rest of the worker.
@@ -128,7 +136,8 @@ impl Driver {
                         Input::Loaded(instance)
                     }
                     (Ok(_), None) => Input::Loaded(instance),
-                    (Err(error), key) => {
+                    (Err(Failed::Cancelled), _) => Input::LoadCancelled(instance),
+                    (Err(Failed::Because(error)), key) => {
                         let version = key.map(|key| key.name).unwrap_or_default();
                         tracing::warn!(version, error, "a model version did not load; what served goes on");
                         Input::LoadFailed(instance, error)
@@ -148,6 +157,9 @@ impl Driver {
     }
 
     fn apply(&mut self, input: Input) {
+        if self.outlets.lanes.stop_at.get().is_some() {
+            self.plan.stop();
+        }
         let actions = self.plan.apply(input, self.now_ms());
         for action in actions {
             match action {
@@ -202,7 +214,7 @@ impl Driver {
         let messages = self.messages.0.clone();
         let load = Load { loader: self.loader.clone(), spec, cancel, instance, shared, messages };
         if let Err(error) = std::thread::Builder::new().name("loader".to_owned()).spawn(move || load.run()) {
-            let error = WorkerError::Thread(error).report();
+            let error = Failed::Because(WorkerError::Thread(error).report());
             let _ = self.messages.0.try_send(Message::Loaded(instance, Err(error)));
         }
     }
@@ -222,24 +234,29 @@ impl Load {
     fn run(self) {
         let begun = Instant::now();
         let result = self.load_and_start();
-        let code = result.as_ref().err().map_or("", |error| error.get(..7).unwrap_or("TG-2104"));
+        let code = match &result {
+            Ok(_) => "",
+            Err(Failed::Cancelled) => EngineError::LoadCancelled.code(),
+            Err(Failed::Because(error)) => error.get(..7).unwrap_or("TG-2104"),
+        };
         self.shared.metrics.loaded(code, begun.elapsed());
         // A worker that is ending does not listen any more.
         let _ = self.messages.blocking_send(Message::Loaded(self.instance, result));
     }
 
-    fn load_and_start(&self) -> Result<LaneHandle, String> {
+    fn load_and_start(&self) -> Result<LaneHandle, Failed> {
         let load = std::panic::AssertUnwindSafe(|| self.loader.load(&self.spec, &self.cancel));
         let model = match std::panic::catch_unwind(load) {
             Ok(Ok(model)) => model,
-            Ok(Err(error)) => return Err(format!("{}: {}", error.code(), error.report())),
-            Err(_) => return Err("TG-2104: the loader panicked".to_owned()),
+            Ok(Err(error)) if error.code() == EngineError::LoadCancelled.code() => return Err(Failed::Cancelled),
+            Ok(Err(error)) => return Err(Failed::Because(format!("{}: {}", error.code(), error.report()))),
+            Err(_) => return Err(Failed::Because("TG-2104: the loader panicked".to_owned())),
         };
         let (messages, instance) = (self.messages.clone(), self.instance);
         let on_end = move |error| {
             let _ = messages.blocking_send(Message::Ended(instance, error));
         };
-        lane::start(model, self.shared.clone(), on_end).map_err(|error| error.report())
+        lane::start(model, self.shared.clone(), on_end).map_err(|error| Failed::Because(error.report()))
     }
 }
 

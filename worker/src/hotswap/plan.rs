@@ -4,11 +4,15 @@
 //! | slot      | wanted                                       | no longer wanted                                          |
 //! |-----------|----------------------------------------------|-----------------------------------------------------------|
 //! | Waiting   | load, one at a time, after its back-off      | forgotten                                                 |
-//! | Loading   | loaded → Serving; failed → Waiting, later    | loaded → discarded; failed → forgotten                    |
+//! | Loading   | loaded → Serving; failed → Waiting, later;   | loaded → discarded; failed or cancelled → forgotten       |
+//! |           | cancelled → Waiting                          |                                                           |
 //! | Serving   | stays; lane ended → Waiting, later           | stays until a wanted one serves, then Lingering           |
 //! | Lingering | Serving again                                | still answers who names it; when its time is up, Draining; |
 //! |           |                                              | Serving again when no wanted one serves any more          |
 //! | Draining  | loaded anew beside it                        | ends by itself or by its deadline                         |
+//!
+//! A name that is still wanted, but with other files, is never taken away: its old copy stays Serving until the new one serves,
+//! whatever becomes of other names, and drains at once then. The default is the first wanted name that answers.
 use super::report::{VersionStatus, statuses};
 
 /// A version by everything that makes it different from another.
@@ -18,6 +22,15 @@ pub struct VersionKey {
     pub name: String,
     /// Digest over its files.
     pub digest: String,
+    /// How the files are used: task, tokenizer and chat template.
+    pub usage: String,
+}
+
+impl VersionKey {
+    /// Answers the same requests: only one of the two can be published.
+    pub fn same_name(&self, other: &Self) -> bool {
+        self.name == other.name && self.model_id == other.model_id
+    }
 }
 
 /// One loading or loaded copy of a version; never used again.
@@ -31,6 +44,8 @@ pub enum Input {
     Desired(Vec<VersionKey>),
     Loaded(Instance),
     LoadFailed(Instance, String),
+    /// The load was ended because nobody wanted it; somebody may want it again by now.
+    LoadCancelled(Instance),
     /// The lane is gone: after a drain (None) or by itself (why).
     Ended(Instance, Option<String>),
     Tick,
@@ -89,11 +104,17 @@ pub struct Plan {
     slots: Vec<Slot>,
     next: u64,
     published: (Vec<Instance>, Option<Instance>),
+    stopping: bool,
 }
 
 impl Plan {
     pub fn new(delays: Delays) -> Self {
-        Self { delays, wanted: Vec::new(), slots: Vec::new(), next: 1, published: (Vec::new(), None) }
+        Self { delays, wanted: Vec::new(), slots: Vec::new(), next: 1, published: (Vec::new(), None), stopping: false }
+    }
+
+    /// The process is on its way out: nothing is loaded from now on.
+    pub fn stop(&mut self) {
+        self.stopping = true;
     }
 
     /// Takes one input and says what follows.
@@ -103,6 +124,7 @@ impl Plan {
             Input::Desired(wanted) => self.wanted = wanted,
             Input::Loaded(instance) => self.loaded(instance, &mut actions),
             Input::LoadFailed(instance, error) => self.failed(instance, error, now),
+            Input::LoadCancelled(instance) => self.cancelled(instance, now),
             Input::Ended(instance, error) => self.ended(instance, error, now),
             Input::Tick => {}
         }
@@ -116,8 +138,10 @@ impl Plan {
 
     /// When [`Input::Tick`] is due at the latest.
     pub fn next_wake(&self) -> Option<u64> {
+        let may_load = self.may_load();
         let due = self.slots.iter().filter_map(|slot| match slot.state {
-            State::Waiting { retry_at } => Some(retry_at),
+            // What waits behind a load or a drain is woken by its end.
+            State::Waiting { retry_at } => may_load.then_some(retry_at),
             State::Lingering { until } => Some(until),
             State::Loading | State::Serving | State::Draining => None,
         });
@@ -126,17 +150,12 @@ impl Plan {
 
     /// What the fleet is told, one line per version name.
     pub fn report(&self) -> Vec<VersionStatus> {
-        statuses(&self.slots)
+        statuses(&self.slots, &self.wanted)
     }
 
     /// Key of an instance that is not gone.
     pub fn key(&self, instance: Instance) -> Option<&VersionKey> {
         self.slots.iter().find(|slot| slot.instance == instance).map(|slot| &slot.key)
-    }
-
-    /// Keys of the copies that are held in memory or being loaded.
-    pub fn resident(&self) -> usize {
-        self.slots.iter().filter(|slot| !matches!(slot.state, State::Waiting { .. })).count()
     }
 
     fn is_wanted(&self, key: &VersionKey) -> bool {
@@ -162,20 +181,32 @@ impl Plan {
     }
 
     fn failed(&mut self, instance: Instance, error: String, now: u64) {
-        let wanted = self.key(instance).is_some_and(|key| self.is_wanted(key));
-        if !wanted {
-            self.slots.retain(|slot| slot.instance != instance);
-            return;
-        }
-        let (delays, fresh) = (self.delays, Instance(self.next));
-        self.next += 1;
-        if let Some(slot) = self.slot(instance) {
-            slot.instance = fresh;
+        let delays = self.delays;
+        if let Some(slot) = self.afresh(instance) {
             slot.failures = slot.failures.saturating_add(1);
             let doubled = delays.first_retry_ms.saturating_mul(1 << (slot.failures - 1).min(20));
             slot.state = State::Waiting { retry_at: now.saturating_add(doubled.min(delays.max_retry_ms)) };
             slot.error = Some(error);
         }
+    }
+
+    fn cancelled(&mut self, instance: Instance, now: u64) {
+        if let Some(slot) = self.afresh(instance) {
+            slot.state = State::Waiting { retry_at: now };
+        }
+    }
+
+    /// The slot of a copy that came to nothing, under a new number; forgotten when nobody wants it.
+    fn afresh(&mut self, instance: Instance) -> Option<&mut Slot> {
+        if !self.key(instance).is_some_and(|key| self.is_wanted(key)) {
+            self.slots.retain(|slot| slot.instance != instance);
+            return None;
+        }
+        let fresh = Instance(self.next);
+        self.next += 1;
+        let slot = self.slot(instance)?;
+        slot.instance = fresh;
+        Some(slot)
     }
 
     fn ended(&mut self, instance: Instance, error: Option<String>, now: u64) {
@@ -206,7 +237,8 @@ impl Plan {
         }
     }
 
-    /// The old goes on until a wanted one serves; then it lingers, or drains at once when its name is taken.
+    /// The old goes on until a wanted one serves; then it lingers, or drains at once when its name is taken. A name that is wanted goes
+    /// on until its own replacement serves.
     fn retire(&mut self, now: u64) {
         let wanted = &self.wanted;
         self.slots.retain(|slot| wanted.contains(&slot.key) || !matches!(slot.state, State::Waiting { .. }));
@@ -216,19 +248,15 @@ impl Plan {
             .filter(|slot| slot.state == State::Serving && wanted.contains(&slot.key))
             .map(|slot| slot.key.clone())
             .collect();
-        if live.is_empty() && !wanted.is_empty() {
-            // Nothing wanted answers: what still can goes on, also what was about to go.
-            for slot in self.slots.iter_mut().filter(|slot| matches!(slot.state, State::Lingering { .. })) {
-                slot.state = State::Serving;
-            }
-            return;
-        }
+        let nothing_answers = live.is_empty() && !wanted.is_empty();
         let until = now.saturating_add(self.delays.linger_ms);
         for slot in self.slots.iter_mut().filter(|slot| !wanted.contains(&slot.key)) {
-            let replaced = live.iter().any(|key| key.name == slot.key.name && key.model_id == slot.key.model_id);
+            let replaced = live.iter().any(|key| key.same_name(&slot.key));
+            let needed = nothing_answers || wanted.iter().any(|key| key.same_name(&slot.key));
             match slot.state {
-                State::Serving if !replaced => slot.state = State::Lingering { until },
                 State::Serving | State::Lingering { .. } if replaced => slot.state = State::Lingering { until: now },
+                State::Lingering { .. } if needed => slot.state = State::Serving,
+                State::Serving if !needed => slot.state = State::Lingering { until },
                 State::Serving | State::Lingering { .. } | State::Waiting { .. } | State::Loading | State::Draining => {
                 }
             }
@@ -239,17 +267,18 @@ impl Plan {
         let answers = |slot: &Slot| matches!(slot.state, State::Serving | State::Lingering { .. });
         // Of two copies with one name, the wanted one answers, then the one that is not on its way out, then the newer.
         let rank = |slot: &Slot| (self.is_wanted(&slot.key), slot.state == State::Serving, slot.instance);
-        let same_name = |a: &Slot, b: &Slot| a.key.name == b.key.name && a.key.model_id == b.key.model_id;
-        let serving: Vec<Instance> = self
+        let beaten = |a: &Slot, b: &Slot| answers(b) && a.key.same_name(&b.key) && rank(b) > rank(a);
+        let published: Vec<&Slot> = self
             .slots
             .iter()
-            .filter(|slot| answers(slot))
-            .filter(|slot| !self.slots.iter().any(|b| answers(b) && same_name(slot, b) && rank(b) > rank(slot)))
-            .map(|slot| slot.instance)
+            .filter(|slot| answers(slot) && !self.slots.iter().any(|other| beaten(slot, other)))
             .collect();
-        let first_wanted = self.wanted.iter().find_map(|key| {
-            self.slots.iter().find(|slot| slot.key == *key && slot.state == State::Serving).map(|slot| slot.instance)
-        });
+        let first_wanted = self
+            .wanted
+            .iter()
+            .find_map(|key| published.iter().find(|slot| slot.key.same_name(key)))
+            .map(|s| s.instance);
+        let serving: Vec<Instance> = published.iter().map(|slot| slot.instance).collect();
         let old = self.published.1.filter(|instance| serving.contains(instance));
         let next = (serving.clone(), first_wanted.or(old).or_else(|| serving.first().copied()));
         if next != self.published {
@@ -274,10 +303,15 @@ impl Plan {
         }
     }
 
-    fn load(&mut self, now: u64, actions: &mut Vec<Action>) {
+    /// One load at a time, and not while too many replaced versions are still held.
+    fn may_load(&self) -> bool {
         let loading = self.slots.iter().any(|slot| slot.state == State::Loading);
         let draining = self.slots.iter().filter(|slot| slot.state == State::Draining).count();
-        if loading || draining >= MAX_DRAINING {
+        !self.stopping && !loading && draining < MAX_DRAINING
+    }
+
+    fn load(&mut self, now: u64, actions: &mut Vec<Action>) {
+        if !self.may_load() {
             return;
         }
         let due = self.wanted.iter().find_map(|key| {

@@ -2,14 +2,17 @@
 //! roots) refuses the whole set; whether the weights are good is only known after loading and is reported by version.
 use std::{collections::BTreeSet, time::Duration};
 
-use tidegate_engine::{EngineError, FileSpec, ModelRoots, Task, VersionSpec, version_digest};
-use tidegate_proto::worker::{self as pb, ModelSet};
+use tidegate_engine::{EngineError, FileSpec, ModelRoots, Task, VersionSpec, check_path, version_digest};
+use tidegate_proto::{
+    contract::{MAX_DECLARED_VERSIONS, MAX_RETAINED_VERSIONS},
+    worker::{self as pb, ModelSet},
+};
 
 use super::{plan::VersionKey, table::PoolSettings};
 use crate::error::WorkerError;
 
-/// Most versions of one set.
-pub const MAX_VERSIONS: usize = 16;
+/// Most versions of one set: what the pool asks for, and what is kept until no route points at it.
+pub const MAX_VERSIONS: usize = MAX_DECLARED_VERSIONS + MAX_RETAINED_VERSIONS;
 /// Most files of one version.
 const MAX_FILES: usize = 64;
 const MAX_REQUESTS: u32 = 10_000;
@@ -47,10 +50,19 @@ pub fn check(set: &ModelSet, roots: Option<&ModelRoots>) -> Result<ValidModelSet
         if let Some(roots) = roots {
             under_roots(roots, &spec.uri).map_err(at)?;
         }
-        let digest = version_digest(&spec.files);
-        versions.push((VersionKey { model_id: set.model_id.clone(), name: version.name.clone(), digest }, spec));
+        versions.push((key(&spec), spec));
     }
     Ok(ValidModelSet { generation: set.generation, model_id: set.model_id.clone(), versions, pool })
+}
+
+/// What makes a version another one: everything that decides its answers, and nothing else.
+fn key(spec: &VersionSpec) -> VersionKey {
+    VersionKey {
+        model_id: spec.model_id.clone(),
+        name: spec.name.clone(),
+        digest: version_digest(&spec.files),
+        usage: format!("{:?}\0{}\0{}", spec.task, spec.tokenizer, spec.chat_template.as_deref().unwrap_or_default()),
+    }
 }
 
 /// A folder that is not there (yet) is no reason to refuse: the load fails, says so, and is tried again.
@@ -111,14 +123,7 @@ fn file_spec(file: &pb::ModelFile) -> FileSpec {
 }
 
 fn check_file(file: &pb::ModelFile) -> Result<(), String> {
-    let plain = !file.path.is_empty()
-        && file.path.len() <= 512
-        && !file.path.contains('\0')
-        && file.path.split('/').all(|part| !matches!(part, "" | "." | ".."));
-    if !plain {
-        let shown: String = file.path.chars().take(128).collect();
-        return Err(format!("the file path {shown:?} is not a plain relative path"));
-    }
+    check_path(&file.path).map_err(|error| format!("{}: {}", error.code(), error.report()))?;
     let hex = file.sha256.len() == 64 && file.sha256.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
     if hex { Ok(()) } else { Err(format!("the sha256 of {:?} is not 64 lower-case hex digits", file.path)) }
 }
@@ -144,4 +149,59 @@ fn pool_settings(set: &ModelSet) -> Result<PoolSettings, String> {
         max_batch: count(within("batching.max_batch", batching.max_batch, MAX_BATCH)?, default.max_batch),
         max_delay: Duration::from_millis(u64::from(within("batching.max_delay_ms", batching.max_delay_ms, 1_000)?)),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use tidegate_proto::worker::{ModelFile, ModelVersion};
+
+    use super::*;
+
+    fn set(change: impl FnOnce(&mut ModelVersion)) -> ModelSet {
+        let paths = ["model.onnx", "a.json", "b.json", "a.jinja", "b.jinja"];
+        let file = |path: &&str| ModelFile { path: (*path).to_owned(), sha256: "a".repeat(64), size: 1 };
+        let mut version = ModelVersion {
+            name: "v1".to_owned(),
+            uri: "file:v1".to_owned(),
+            files: paths.iter().map(file).collect(),
+            task: pb::Task::Chat.into(),
+            tokenizer: "a.json".to_owned(),
+            chat_template: "a.jinja".to_owned(),
+            ..ModelVersion::default()
+        };
+        change(&mut version);
+        ModelSet { model_id: "chat".to_owned(), versions: vec![version], ..ModelSet::default() }
+    }
+
+    fn key_of(change: impl FnOnce(&mut ModelVersion)) -> VersionKey {
+        check(&set(change), None).unwrap().versions.remove(0).0
+    }
+
+    #[test]
+    fn a_version_is_another_one_when_its_answers_can_differ() {
+        let plain = key_of(|_| {});
+        let changes: [fn(&mut ModelVersion); 4] = [
+            |v| v.tokenizer = "b.json".to_owned(),
+            |v| v.chat_template = "b.jinja".to_owned(),
+            |v| (v.task, v.chat_template) = (pb::Task::Embedding.into(), String::new()),
+            |v| v.files[0].sha256 = "b".repeat(64),
+        ];
+        for (n, change) in changes.into_iter().enumerate() {
+            assert_ne!(key_of(change), plain, "change {n}");
+        }
+        assert_eq!(key_of(|v| v.uri = "file:elsewhere".to_owned()), plain, "the same files from another folder");
+        assert_eq!(key_of(|v| v.quantization = 2), plain);
+    }
+    #[test]
+    fn a_pool_with_all_the_versions_that_it_may_ask_for_can_swap() {
+        let many = |n: usize| {
+            let mut set = set(|_| {});
+            let named = |i| ModelVersion { name: format!("v{i}"), ..set.versions[0].clone() };
+            set.versions = (0..n).map(named).collect();
+            check(&set, None)
+        };
+        assert!(many(MAX_DECLARED_VERSIONS + 1).is_ok(), "one more is retained meanwhile");
+        assert!(many(MAX_VERSIONS).is_ok());
+        assert!(many(MAX_VERSIONS + 1).is_err());
+    }
 }

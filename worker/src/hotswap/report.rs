@@ -1,5 +1,5 @@
 //! How the slots of a plan look from outside: one line per version name. Never invents a state.
-use super::plan::{Slot, State};
+use super::plan::{Slot, State, VersionKey};
 
 /// What a version is doing, as the fleet report says it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -19,13 +19,15 @@ pub struct VersionStatus {
     pub name: String,
     pub digest: String,
     pub phase: Phase,
-    /// Why the last load failed; begins with its code.
+    /// Why the last load failed; begins with its code. Beside Serving: why the files that are wanted under this name do not
+    /// replace those that serve.
     pub error: String,
 }
 
 /// One line per name: the best of its copies (Serving, then Retiring, Loading, Failed, Draining). A version that failed and is tried
-/// again stays Failed until it serves, so that nobody waits for it.
-pub(super) fn statuses(slots: &[Slot]) -> Vec<VersionStatus> {
+/// again stays Failed until it serves, so that nobody waits for it. When the copy that answers is not the one that is wanted, the
+/// line carries the wanted one's error and digest as well.
+pub(super) fn statuses(slots: &[Slot], wanted: &[VersionKey]) -> Vec<VersionStatus> {
     let mut out: Vec<VersionStatus> = Vec::new();
     for slot in slots {
         let phase = match (&slot.state, &slot.error) {
@@ -46,6 +48,13 @@ pub(super) fn statuses(slots: &[Slot]) -> Vec<VersionStatus> {
             Some(known) if known.phase < status.phase => *known = status,
             Some(_) => {}
             None => out.push(status),
+        }
+    }
+    for slot in slots.iter().filter(|slot| wanted.contains(&slot.key)) {
+        if let (Some(error), Some(line)) = (&slot.error, out.iter_mut().find(|line| line.name == slot.key.name))
+            && line.phase != Phase::Failed
+        {
+            line.error = format!("{error} (the files wanted under this name have the digest {})", slot.key.digest);
         }
     }
     out

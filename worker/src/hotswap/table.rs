@@ -4,7 +4,10 @@ use std::{sync::Arc, time::Duration};
 use http::HeaderValue;
 
 use super::plan::{Instance, VersionKey};
-use crate::{error::RequestError, lane::LaneHandle};
+use crate::{
+    error::{RequestError, shortened},
+    lane::LaneHandle,
+};
 
 /// A version that answers.
 pub struct Serving {
@@ -66,7 +69,7 @@ impl Table {
         };
         let mut of_name = self.versions.iter().filter(|serving| serving.key.name == named).peekable();
         if of_name.peek().is_none() {
-            return Err(RequestError::VersionNotHere { version: named.to_owned() });
+            return Err(RequestError::VersionNotHere { version: shortened(named) });
         }
         let found = of_name.find(|serving| *serving.model_id == *model);
         found.ok_or_else(|| RequestError::ModelNotFound { model: model.to_owned() })

@@ -16,7 +16,7 @@ use tidegate_scheduler::{Config, Scheduler};
 
 use super::{
     job::{Command, LaneShared, millis},
-    row::{Row, show},
+    row::{MAX_REBUILDS, Row, show},
     watchdog::Watchdog,
 };
 use crate::error::RequestError;
@@ -76,7 +76,7 @@ impl ChatLane {
             let now = Instant::now();
             self.expire(now);
             let result = self.admit(now).and_then(|()| self.step());
-            self.show(now);
+            show(&self.shared, self.scheduler.load().running);
             if let Err(error) = result {
                 self.fail_all(&RequestError::Engine { code: error.code() });
                 return Err(format!("{}: {}", error.code(), error.report()));
@@ -90,11 +90,6 @@ impl ChatLane {
         millis(time.saturating_duration_since(self.epoch))
     }
 
-    fn show(&self, now: Instant) {
-        let load = self.scheduler.load(self.at(now));
-        show(&self.shared, load.running, load.waiting);
-    }
-
     /// Takes what has arrived; sleeps only when there is nothing to do. False when the lane is to end.
     fn receive(&mut self) -> bool {
         let now = Instant::now();
@@ -104,7 +99,7 @@ impl ChatLane {
             return false;
         }
         if self.scheduler.is_idle() {
-            show(&self.shared, 0, 0);
+            show(&self.shared, 0);
             self.watchdog.busy(false);
             let command = match self.drain {
                 None => self.commands.recv().map_err(|_| RecvTimeoutError::Disconnected),
@@ -138,7 +133,7 @@ impl ChatLane {
 
     /// Nothing can be done before a client reads or a command comes.
     fn all_still(&mut self, now: Instant) -> bool {
-        let load = self.scheduler.load(self.at(now));
+        let load = self.scheduler.load();
         let can_join = load.waiting > 0 && load.running < self.places();
         self.rebuild.is_empty() && !can_join && self.running.iter_mut().all(|row| !row.can_send(now))
     }
@@ -156,10 +151,10 @@ impl ChatLane {
     fn accept(&mut self, command: Command) {
         match command {
             Command::Chat(job) => {
-                let (now, deadline) = (self.at(Instant::now()), self.at(job.clock.deadline));
+                let deadline = self.at(job.clock.deadline);
                 let row = Row::new(*job, self.codec.as_ref());
                 // The queue's bound is kept where requests are admitted; the row dropped here would tell its client.
-                if self.scheduler.push(row, Some(deadline), now).is_err() {
+                if self.scheduler.push(row, Some(deadline)).is_err() {
                     self.shared.metrics.bound_hit("lane");
                 }
             }
@@ -198,44 +193,54 @@ impl ChatLane {
         }
     }
 
-    /// Waiting rows join, as many as there is room for.
+    /// Waiting rows join, as many as there is room for; those whose client has gone take none of it.
     fn admit(&mut self, now: Instant) -> Result<(), EngineError> {
-        let rebuilt = std::mem::take(&mut self.rebuild);
-        if !rebuilt.is_empty() {
-            self.prefill(rebuilt, now)?;
+        for row in self.scheduler.discard(Row::is_gone) {
+            row.abandon(&self.shared);
         }
+        let (alone, together): (Vec<Row>, Vec<Row>) =
+            std::mem::take(&mut self.rebuild).into_iter().partition(|row| row.rebuilds >= MAX_REBUILDS);
+        for row in alone {
+            self.prefill(vec![row], now)?;
+        }
+        self.prefill_all(together, now)?;
         self.scheduler.configure(Config { max_requests: super::COMMANDS, max_batch: self.places() });
         let turn = self.scheduler.next(self.at(now));
-        for expired in turn.expired {
-            let ms = expired.request.job.clock.allowed_ms();
-            expired.request.fail(RequestError::TimedOut { ms }, &self.shared);
+        for row in turn.expired {
+            let ms = row.job.clock.allowed_ms();
+            row.fail(RequestError::TimedOut { ms }, &self.shared);
         }
-        let mut batch = Vec::with_capacity(turn.admitted.len());
-        for admitted in turn.admitted {
+        let joined = turn.admitted.into_iter().map(|admitted| {
             let mut row = admitted.request;
             row.ticket = admitted.ticket;
-            if row.is_gone() {
-                self.release(&row);
-                row.abandon(&self.shared);
-            } else {
-                batch.push(row);
-            }
-        }
-        let rows = self.rows();
-        while !batch.is_empty() {
-            let rest = batch.split_off(rows.min(batch.len()));
-            self.prefill(std::mem::replace(&mut batch, rest), now)?;
+            row
+        });
+        self.prefill_all(joined.collect(), now)
+    }
+
+    /// Prefills in calls of as many rows as one may have.
+    fn prefill_all(&mut self, mut rows: Vec<Row>, now: Instant) -> Result<(), EngineError> {
+        let limit = self.rows();
+        while !rows.is_empty() {
+            let rest = rows.split_off(limit.min(rows.len()));
+            self.prefill(std::mem::replace(&mut rows, rest), now)?;
         }
         Ok(())
     }
 
     fn fail_all(&mut self, error: &RequestError) {
-        let waiting = self.scheduler.drain_waiting().into_iter().map(|(_, row)| row);
+        let waiting = self.scheduler.drain_waiting();
         let rows: Vec<Row> = self.running.drain(..).chain(self.rebuild.drain(..)).chain(waiting).collect();
         for row in rows {
             self.release(&row);
             row.fail(error.clone(), &self.shared);
         }
-        show(&self.shared, 0, 0);
+        // What is still in the channel did not begin here.
+        while let Ok(command) = self.commands.try_recv() {
+            if let Command::Chat(job) = command {
+                Row::new(*job, self.codec.as_ref()).fail(RequestError::Draining, &self.shared);
+            }
+        }
+        show(&self.shared, 0);
     }
 }

@@ -1,17 +1,16 @@
 //! The engine calls of a chat lane and what their outcomes mean for the rows in them. One row's failure or lateness never costs
 //! another row its answer. Waits for nobody.
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tidegate_engine::error::EngineError;
 
 use super::{
     chat::ChatLane,
     row::{MAX_REBUILDS, Progress, Row},
+    watchdog::{PROBE, SHORTEST_CALL},
 };
 use crate::error::RequestError;
 
-/// An engine call may last this long, whatever the deadline of its most impatient row.
-const SHORTEST_CALL: Duration = Duration::from_millis(100);
 impl ChatLane {
     /// When a call over these rows is ended.
     fn until(rows: &[Row]) -> Instant {
@@ -127,15 +126,14 @@ impl ChatLane {
         tracing::warn!(code = error.code(), rows = rows.len(), error = error.report(), "an engine call failed");
         for row in rows {
             self.release(&row);
-            let refused = RequestError::PromptRefused { reason: error.to_string() };
+            let refused = RequestError::PromptRefused { param: "messages", reason: error.report() };
             let answer = if error.request_fault() { refused } else { RequestError::Engine { code: error.code() } };
             row.fail(answer, &self.shared);
         }
         if error.request_fault() {
             return Ok(());
         }
-        let until = Instant::now() + Duration::from_secs(10);
-        let probe = self.watchdog.guard(until, || self.engine.prefill(&[vec![0]]));
+        let probe = self.watchdog.guard(Instant::now() + PROBE, || self.engine.prefill(&[vec![0]]));
         for (sequence, _) in probe? {
             self.engine.release(sequence);
         }

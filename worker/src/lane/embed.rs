@@ -2,7 +2,7 @@
 use std::{
     collections::VecDeque,
     sync::mpsc::{Receiver, RecvTimeoutError},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use tidegate_engine::{engine::EmbeddingEngine, error::EngineError};
@@ -10,11 +10,9 @@ use tidegate_engine::{engine::EmbeddingEngine, error::EngineError};
 use super::{
     job::{Command, EmbedJob, Embedded, LaneShared, Timing},
     row::show,
-    watchdog::Watchdog,
+    watchdog::{PROBE, SHORTEST_CALL, Watchdog},
 };
 use crate::error::RequestError;
-
-const SHORTEST_CALL: Duration = Duration::from_millis(100);
 
 /// One embedding model and its requests.
 pub struct EmbedLane {
@@ -48,7 +46,7 @@ impl EmbedLane {
         while self.receive() {
             self.expire(Instant::now());
             let result = self.run_batch();
-            show(&self.shared, 0, self.waiting.len());
+            show(&self.shared, 0);
             if let Err(error) = result {
                 self.fail_all(&RequestError::Engine { code: error.code() });
                 return Err(format!("{}: {}", error.code(), error.report()));
@@ -100,7 +98,7 @@ impl EmbedLane {
 
     fn accept(&mut self, command: Command) {
         match command {
-            Command::Embed(job) => self.waiting.push_back(Task { job: *job, vectors: Vec::new(), begun: None }),
+            Command::Embed(job) => self.waiting.push_back(Task::new(*job)),
             // The API gives chats to chat lanes only; the dropped channel tells the caller.
             Command::Chat(_) => {}
             Command::Drain(deadline) => self.drain = Some(self.drain.map_or(deadline, |old| old.min(deadline))),
@@ -143,7 +141,7 @@ impl EmbedLane {
             until = Some(until.map_or(task.job.clock.deadline, |u: Instant| u.min(task.job.clock.deadline)));
         }
         let Some(until) = until else { return Ok(()) };
-        show(&self.shared, shares.len(), self.waiting.len().saturating_sub(shares.len()));
+        show(&self.shared, shares.len());
         let result = self.watchdog.guard(until.max(now + SHORTEST_CALL), || self.engine.embed(&rows));
         drop(spans);
         match result {
@@ -175,17 +173,16 @@ impl EmbedLane {
         tracing::warn!(code = error.code(), requests = shared_by, error = error.report(), "an engine call failed");
         let mut suspects: Vec<Task> = self.waiting.drain(..shared_by.min(self.waiting.len())).collect();
         for mut task in suspects.drain(..) {
-            let result = if shared_by == 1 { Err(clone_fault(&error)) } else { self.run_alone(&mut task) };
+            let result = if shared_by == 1 { Err(fault(&error)) } else { self.run_alone(&mut task) };
             match result {
                 Ok(()) => task.finish(&self.shared),
-                Err(fault) => task.fail(fault),
+                Err(error) => task.fail(error),
             }
         }
         if error.request_fault() {
             return Ok(());
         }
-        let until = Instant::now() + Duration::from_secs(10);
-        self.watchdog.guard(until, || self.engine.embed(&[vec![0]])).map(drop)
+        self.watchdog.guard(Instant::now() + PROBE, || self.engine.embed(&[vec![0]])).map(drop)
     }
 
     fn run_alone(&mut self, task: &mut Task) -> Result<(), RequestError> {
@@ -198,7 +195,7 @@ impl EmbedLane {
                 Err(error) if error.terminated() => {
                     return Err(RequestError::TimedOut { ms: task.job.clock.allowed_ms() });
                 }
-                Err(error) => return Err(clone_fault(&error)),
+                Err(error) => return Err(fault(&error)),
             }
         }
         Ok(())
@@ -208,19 +205,29 @@ impl EmbedLane {
         for task in self.waiting.drain(..) {
             task.fail(error.clone());
         }
-        show(&self.shared, 0, 0);
+        // What is still in the channel did not begin here.
+        while let Ok(command) = self.commands.try_recv() {
+            if let Command::Embed(job) = command {
+                Task::new(*job).fail(RequestError::Draining);
+            }
+        }
+        show(&self.shared, 0);
     }
 }
 
-fn clone_fault(error: &EngineError) -> RequestError {
+fn fault(error: &EngineError) -> RequestError {
     if error.request_fault() {
-        RequestError::PromptRefused { reason: error.to_string() }
+        RequestError::PromptRefused { param: "input", reason: error.report() }
     } else {
         RequestError::Engine { code: error.code() }
     }
 }
 
 impl Task {
+    fn new(job: EmbedJob) -> Self {
+        Self { job, vectors: Vec::new(), begun: None }
+    }
+
     fn begin(&mut self, now: Instant) {
         if self.begun.is_none() {
             self.begun = Some(now);
@@ -232,11 +239,13 @@ impl Task {
         let begun = self.begun.unwrap_or(self.job.clock.accepted);
         let timing = Timing { queue: begun.duration_since(self.job.clock.accepted), engine: begun.elapsed() };
         shared.metrics.prefill(timing, self.job.rows.iter().map(Vec::len).sum());
+        drop(self.job.held);
         // A closed channel means that the client has gone.
         let _ = self.job.out.send(Ok(Embedded { vectors: self.vectors, timing }));
     }
 
     fn fail(self, error: RequestError) {
+        drop(self.job.held);
         let _ = self.job.out.send(Err(error));
     }
 }

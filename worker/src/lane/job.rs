@@ -2,7 +2,7 @@
 use std::{
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -14,6 +14,13 @@ use crate::error::RequestError;
 
 /// Events that may wait for a slow client; a row with a full channel stands still, the others go on.
 pub const OUTPUT_EVENTS: usize = 64;
+
+/// How long beyond its deadline an engine call may run before its lane counts as stuck.
+pub const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What a request holds while it is in a lane: its place in the queue, its permits. Dropped before its last event is sent,
+/// or with the request, whether or not the client reads its answer.
+pub type Held = Box<dyn Send>;
 
 /// When a request came, and when its answer must be complete.
 #[derive(Clone, Copy, Debug)]
@@ -27,6 +34,11 @@ impl Clock {
     pub fn start(timeout: Duration) -> Self {
         let accepted = Instant::now();
         Self { accepted, deadline: accepted + timeout }
+    }
+
+    /// When nobody waits for an answer any more: the lane ends late requests by itself, unless its engine cannot be stopped.
+    pub fn give_up(&self) -> tokio::time::Instant {
+        tokio::time::Instant::from_std(self.deadline + PATIENCE)
     }
 
     /// The whole time that was allowed, milliseconds.
@@ -50,6 +62,8 @@ pub struct ChatJob {
     pub clock: Clock,
     /// Closed by the client's leaving: then the work stops between two steps.
     pub out: mpsc::Sender<Event>,
+    /// None once the last event is sent.
+    pub held: Option<Held>,
     /// Parent of the engine's spans.
     pub span: tracing::Span,
     /// Open from now until the prefill begins.
@@ -61,6 +75,7 @@ pub struct EmbedJob {
     pub rows: Vec<Vec<u32>>,
     pub clock: Clock,
     pub out: oneshot::Sender<Result<Embedded, RequestError>>,
+    pub held: Held,
     pub span: tracing::Span,
     pub queued: tracing::Span,
 }
@@ -144,7 +159,15 @@ impl Tuning {
 #[derive(Default, Debug)]
 pub struct LaneStats {
     pub running: AtomicU32,
-    pub waiting: AtomicU32,
+    /// An engine call runs on although it was told to stop; set and cleared by the lane's watchdog.
+    pub stuck: AtomicBool,
+}
+
+impl LaneStats {
+    /// Whether requests would only wait here.
+    pub fn is_stuck(&self) -> bool {
+        self.stuck.load(Ordering::Relaxed)
+    }
 }
 
 /// Shared by the lane and its handle.

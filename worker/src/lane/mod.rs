@@ -36,7 +36,6 @@ pub enum Abilities {
     /// Prompt and answer together have at most so many tokens.
     Chat {
         max_sequence: usize,
-        vocab_size: usize,
     },
     Embedding {
         max_sequence: usize,
@@ -90,8 +89,7 @@ pub fn start(
     let stats = shared.stats.clone();
     let (terminator, abilities) = match &model.engine {
         ModelEngine::Chat(engine) => {
-            let info = engine.info();
-            (engine.terminator(), Abilities::Chat { max_sequence: info.max_sequence, vocab_size: info.vocab_size })
+            (engine.terminator(), Abilities::Chat { max_sequence: engine.info().max_sequence })
         }
         ModelEngine::Embedding(engine) => {
             let abilities =
@@ -99,8 +97,8 @@ pub fn start(
             (engine.terminator(), abilities)
         }
     };
-    let watchdog = Watchdog::start(&format!("watch-{}", model.version), terminator, shared.stop_at.clone())
-        .map_err(WorkerError::Thread)?;
+    let watchdog =
+        Watchdog::start(&format!("watch-{}", model.version), terminator, &shared).map_err(WorkerError::Thread)?;
     let body = move || {
         let run = AssertUnwindSafe(move || match model.engine {
             ModelEngine::Chat(engine) => {

@@ -19,7 +19,8 @@ use crate::error::RequestError;
 
 /// Events that one step can send, the last one included; with less room a row stands still.
 const STEP_EVENTS: usize = 4;
-/// How often a row may be prefilled again after a call was ended for another row's sake.
+/// How often in a row a request may be prefilled again without a token gained, after calls were ended for others' sake; the last
+/// time it is alone in its call.
 pub const MAX_REBUILDS: u32 = 3;
 
 /// A request in a lane, waiting (no sequence yet) or running.
@@ -30,6 +31,7 @@ pub struct Row {
     pub ticket: Ticket,
     /// Tokens of the answer so far; the last one is fed next.
     pub generated: Vec<u32>,
+    /// Since the last token.
     pub rebuilds: u32,
     decoder: Box<dyn TokenDecoder>,
     stop: StopFilter,
@@ -133,6 +135,7 @@ impl Row {
             return self.end(Finish::Stop);
         }
         self.generated.push(token);
+        self.rebuilds = 0;
         let piece = self.decoder.push(token)?;
         let passed = self.stop.push(piece);
         self.send_text(passed.text);
@@ -162,6 +165,7 @@ impl Row {
 
     fn done(&mut self, finish: Finish) {
         self.decode_span.record("tokens", self.generated.len());
+        self.job.held = None;
         self.send(Event::Done { finish, completion_tokens: self.generated.len() });
     }
 
@@ -178,8 +182,9 @@ impl Row {
     }
 
     /// Ends the row with an error.
-    pub fn fail(self, error: RequestError, shared: &LaneShared) {
+    pub fn fail(mut self, error: RequestError, shared: &LaneShared) {
         shared.metrics.wasted(self.generated.len());
+        self.job.held = None;
         self.send(Event::Failed(error));
     }
 
@@ -189,9 +194,7 @@ impl Row {
     }
 }
 
-/// Publishes how many rows run and wait.
-pub fn show(shared: &LaneShared, running: usize, waiting: usize) {
-    let narrow = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-    shared.stats.running.store(narrow(running), Ordering::Relaxed);
-    shared.stats.waiting.store(narrow(waiting), Ordering::Relaxed);
+/// Publishes how many rows run.
+pub fn show(shared: &LaneShared, running: usize) {
+    shared.stats.running.store(u32::try_from(running).unwrap_or(u32::MAX), Ordering::Relaxed);
 }

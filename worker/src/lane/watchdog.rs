@@ -1,15 +1,21 @@
 //! Ends an engine call that runs past its deadline. A thread of its own, because the lane's thread is inside the call.
 //! It stops only the call that it was armed for, never the next one.
 use std::{
-    sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, atomic::Ordering},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
 use tidegate_engine::engine::Terminate;
 
+use super::job::{LaneShared, LaneStats, PATIENCE};
+
 /// How often a busy lane is looked at; a call is ended at most this late.
 const LOOK: Duration = Duration::from_millis(20);
+/// An engine call may last this long, whatever the deadline of its most impatient row.
+pub const SHORTEST_CALL: Duration = Duration::from_millis(100);
+/// How long the trivial prompt may take that shows whether an engine is still good.
+pub const PROBE: Duration = Duration::from_secs(10);
 
 #[derive(Default)]
 struct State {
@@ -35,17 +41,17 @@ impl Shared {
 /// Owned by the lane; the thread ends with it.
 pub struct Watchdog {
     shared: Arc<Shared>,
+    stats: Arc<LaneStats>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Watchdog {
-    /// `stop_at`: when the process shuts down, no call goes on beyond this.
-    pub fn start(name: &str, terminate: Arc<dyn Terminate>, stop_at: Arc<OnceLock<Instant>>) -> std::io::Result<Self> {
-        let shared = Arc::new(Shared::default());
-        let seen = shared.clone();
-        let thread =
-            thread::Builder::new().name(name.to_owned()).spawn(move || watch(&seen, terminate.as_ref(), &stop_at))?;
-        Ok(Self { shared, thread: Some(thread) })
+    /// When the process shuts down, no call goes on beyond `lane.stop_at`.
+    pub fn start(name: &str, terminate: Arc<dyn Terminate>, lane: &LaneShared) -> std::io::Result<Self> {
+        let (shared, stats) = (Arc::new(Shared::default()), lane.stats.clone());
+        let watched = Watched { shared: shared.clone(), stats: stats.clone(), stop_at: lane.stop_at.clone() };
+        let thread = thread::Builder::new().name(name.to_owned()).spawn(move || watched.watch(terminate.as_ref()))?;
+        Ok(Self { shared, stats, thread: Some(thread) })
     }
 
     /// The lane has work from now on, or has none.
@@ -61,7 +67,10 @@ impl Watchdog {
     pub fn guard<T>(&self, until: Instant, call: impl FnOnce() -> T) -> T {
         self.shared.lock().until = Some(until);
         let result = call();
-        self.shared.lock().until = None;
+        let mut state = self.shared.lock();
+        state.until = None;
+        // Under the lock: the thread cannot call this lane stuck after its call has ended.
+        self.stats.stuck.store(false, Ordering::Relaxed);
         result
     }
 }
@@ -77,19 +86,33 @@ impl Drop for Watchdog {
     }
 }
 
-fn watch(shared: &Shared, terminate: &dyn Terminate, stop_at: &OnceLock<Instant>) {
-    let mut state = shared.lock();
-    while !state.closed {
-        let now = Instant::now();
-        let stopped = stop_at.get().is_some_and(|stop| now >= *stop);
-        if state.until.is_some_and(|until| stopped || now >= until) {
-            // Under the lock: the call cannot end and another begin meanwhile.
-            terminate.terminate();
+/// What the thread looks at.
+struct Watched {
+    shared: Arc<Shared>,
+    stats: Arc<LaneStats>,
+    stop_at: Arc<OnceLock<Instant>>,
+}
+
+impl Watched {
+    fn watch(&self, terminate: &dyn Terminate) {
+        let mut state = self.shared.lock();
+        while !state.closed {
+            let now = Instant::now();
+            let stopped = self.stop_at.get().is_some_and(|stop| now >= *stop);
+            if state.until.is_some_and(|until| stopped || now >= until) {
+                // Under the lock: the call cannot end and another begin meanwhile.
+                terminate.terminate();
+            }
+            if state.until.is_some_and(|until| now >= until + PATIENCE)
+                && !self.stats.stuck.swap(true, Ordering::Relaxed)
+            {
+                tracing::error!("an engine call cannot be stopped; its version takes no requests until it ends");
+            }
+            state = if state.busy {
+                self.shared.changed.wait_timeout(state, LOOK).unwrap_or_else(PoisonError::into_inner).0
+            } else {
+                self.shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
+            };
         }
-        state = if state.busy {
-            shared.changed.wait_timeout(state, LOOK).unwrap_or_else(PoisonError::into_inner).0
-        } else {
-            shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
-        };
     }
 }

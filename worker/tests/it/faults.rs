@@ -138,7 +138,7 @@ async fn a_broken_engine_is_reported_and_loaded_again() {
     assert_eq!(loads.load(std::sync::atomic::Ordering::SeqCst), 2);
 }
 
-fn shared(slow_client: Duration) -> LaneShared {
+pub fn shared(slow_client: Duration) -> LaneShared {
     let tuning = Tuning { max_batch: AtomicU32::new(2), max_delay_ms: AtomicU64::new(0), slow_client };
     LaneShared {
         stats: Arc::default(),
@@ -148,7 +148,7 @@ fn shared(slow_client: Duration) -> LaneShared {
     }
 }
 
-fn job(out: tokio::sync::mpsc::Sender<Event>, max_tokens: usize) -> ChatJob {
+pub fn job(out: tokio::sync::mpsc::Sender<Event>, max_tokens: usize) -> ChatJob {
     let span = tracing::Span::none();
     ChatJob {
         prompt: vec![65, 66, 67],
@@ -157,6 +157,7 @@ fn job(out: tokio::sync::mpsc::Sender<Event>, max_tokens: usize) -> ChatJob {
         stop: Vec::new(),
         clock: Clock::start(Duration::from_secs(20)),
         out,
+        held: None,
         span: span.clone(),
         queued: span,
     }

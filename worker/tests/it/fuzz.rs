@@ -1,5 +1,5 @@
 //! Mutated requests against the parsers: no panic, no unnamed error, nothing that is out of bounds gets through.
-//! `TIDEGATE_FUZZ=1000000` sets how many inputs each parser gets.
+//! `TIDEGATE_TEST_FUZZ=1000000` sets how many inputs each parser gets.
 use std::{collections::BTreeMap, time::Instant};
 
 use tidegate_worker::{
@@ -103,7 +103,7 @@ fn mutate(random: &mut Random, corpus: &[&str]) -> Vec<u8> {
 }
 
 fn fuzz(name: &str, corpus: &[&str], parse: impl Fn(&[u8]) -> Result<(), RequestError>) -> BTreeMap<&'static str, u64> {
-    let inputs: u64 = std::env::var("TIDEGATE_FUZZ").ok().and_then(|n| n.parse().ok()).unwrap_or(20_000);
+    let inputs: u64 = std::env::var("TIDEGATE_TEST_FUZZ").map_or(20_000, |n| n.parse().expect("a number"));
     let mut random = Random(0x7de6_a7e5_eed0_0001);
     let mut seen: BTreeMap<&'static str, u64> = BTreeMap::new();
     let begun = Instant::now();

@@ -58,17 +58,22 @@ pub fn loader(adjust: impl Fn(&mut FakeConfig) + Send + Sync + 'static) -> TestL
     TestLoader { adjust: Box::new(adjust), refuse: Arc::default(), roots: None, load_time: Duration::ZERO }
 }
 
-pub async fn start_with(loader: TestLoader) -> Worker {
-    let parts = Parts {
+/// What every worker of a test is made of.
+pub fn parts(loader: impl Loader) -> Parts {
+    Parts {
         pool: "default/chat".into(),
         listen: "127.0.0.1:0".parse().unwrap(),
         max_connections: 256,
+        first_request: Duration::from_secs(30),
         linger: Duration::from_millis(200),
         slow_client: Duration::from_secs(10),
         loader: Arc::new(loader),
         telemetry: Telemetry::meters_only().unwrap(),
-    };
-    Worker::start(parts).await.unwrap()
+    }
+}
+
+pub async fn start_with(loader: impl Loader) -> Worker {
+    Worker::start(parts(loader)).await.unwrap()
 }
 
 /// A worker that serves `v1` of model `chat`.

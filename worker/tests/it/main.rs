@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod api;
+mod connections;
 mod control;
+mod engines;
 mod faults;
 mod fuzz;
 mod harness;

@@ -49,6 +49,20 @@ async fn fields_that_are_not_supported_are_refused_by_name() {
 }
 
 #[tokio::test]
+async fn what_a_client_wrote_is_repeated_only_in_part() {
+    let worker = chat_worker(|_| {}).await;
+    let http = Http::new(&worker);
+    let long = "x".repeat(500_000);
+    let twice = format!("{{\"{long}\":1,\"{long}\":1}}");
+    let nested = json!({"messages": [{"role": "user", "content": "x", long.as_str(): 1}]});
+    for body in [ask_with("x", json!({long.as_str(): 1})).to_string(), twice, ask_with("", nested).to_string()] {
+        let answer = http.send("POST /v1/chat/completions", &[], body).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+        assert!(answer.body.len() < 1_000, "{} bytes", answer.body.len());
+    }
+}
+
+#[tokio::test]
 async fn values_out_of_bounds_are_refused_with_their_path() {
     let worker = chat_worker(|_| {}).await;
     let http = Http::new(&worker);

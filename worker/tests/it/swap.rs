@@ -128,8 +128,8 @@ async fn a_push_that_is_not_valid_changes_nothing_and_says_why() {
         ("TG-2013", |s| s.versions[0].uri = "file:///etc".into()),
         ("TG-2011", |s| s.versions[0].uri = "file:../x".into()),
         ("TG-2011", |s| s.versions[0].uri = "https://example.com/x".into()),
-        ("plain relative path", |s| s.versions[0].files[0].path = "../model.onnx".into()),
-        ("plain relative path", |s| s.versions[0].files[0].path = "/etc/passwd".into()),
+        ("TG-2012", |s| s.versions[0].files[0].path = "../model.onnx".into()),
+        ("TG-2012", |s| s.versions[0].files[0].path = "/etc/passwd".into()),
         ("64 lower-case hex", |s| s.versions[0].files[0].sha256 = "beef".into()),
         ("stands twice", |s| s.versions.push(s.versions[0].clone())),
         ("stands twice", |s| {

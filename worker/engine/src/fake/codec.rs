@@ -5,7 +5,7 @@ use crate::error::EngineError;
 use crate::utf8::Utf8Buffer;
 
 /// One token per byte, and three marks that no text can produce.
-pub struct FakeCodec;
+pub(super) struct FakeCodec;
 
 impl TextCodec for FakeCodec {
     fn encode(&self, text: &str) -> Result<Vec<u32>, EngineError> {

@@ -11,14 +11,12 @@ use crate::engine::{ChatEngine, ChatInfo, SequenceId, Terminate};
 use crate::error::{EngineError, ModelLabel, Stage};
 use crate::onnx::gate::RunGate;
 use crate::onnx::inspect::layered;
-use crate::onnx::kv::{KvCache, Past};
+use crate::onnx::kv::{KvCache, OPEN_PER_BATCH, Past};
 use crate::onnx::session::MappedSession;
 use crate::onnx::{check_tokens, run_failed};
 
 /// Most bytes of logits that one prompt run may answer; more prompts go into several runs.
 const LOGITS_BYTES: usize = 64 << 20;
-/// Sequences that may be open, as a multiple of the batch.
-const OPEN_PER_BATCH: usize = 4;
 
 /// Names of the graph's inputs and outputs for the cache, in the order of [`KvCache`].
 struct CacheNames {

@@ -1,46 +1,32 @@
 //! Stopping a run of ONNX Runtime. The terminate mark of `RunOptions` stays until it is taken away, so it is set only while a
 //! call is in progress and taken away before the next.
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
 use ort::session::RunOptions;
 
+use crate::call::CallFlag;
 use crate::engine::Terminate;
 use crate::error::EngineError;
 use crate::onnx::run_failed;
 
-#[derive(Default)]
-struct State {
-    running: bool,
-    stopped: bool,
-}
-
 /// The run options of one engine, shared by all its calls.
 pub(crate) struct RunGate {
     options: RunOptions,
-    state: Mutex<State>,
+    flag: CallFlag,
 }
 
 impl RunGate {
     pub(crate) fn new() -> Result<Self, EngineError> {
-        Ok(Self { options: RunOptions::new().map_err(run_failed)?, state: Mutex::default() })
+        Ok(Self { options: RunOptions::new().map_err(run_failed)?, flag: CallFlag::default() })
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Does one call, which may have several runs. When it was stopped, the error says so, whatever the runs answered.
+    /// Does one call, which may have several runs; one call at a time. When it was stopped, the error says so, whatever the
+    /// runs answered.
     pub(crate) fn call<T>(&self, body: impl FnOnce(&RunOptions) -> Result<T, EngineError>) -> Result<T, EngineError> {
-        {
-            let mut state = self.lock();
-            self.options.unterminate().map_err(run_failed)?;
-            *state = State { running: true, stopped: false };
-        }
+        // Nothing is in progress here, so nobody sets the mark meanwhile.
+        self.options.unterminate().map_err(run_failed)?;
+        let running = self.flag.begin();
         let result = body(&self.options);
-        let mut state = self.lock();
-        state.running = false;
         match result {
-            Err(_) if state.stopped => Err(EngineError::Terminated),
+            Err(_) if running.stopped() => Err(EngineError::Terminated),
             other => other,
         }
     }
@@ -48,12 +34,10 @@ impl RunGate {
 
 impl Terminate for RunGate {
     fn terminate(&self) {
-        let mut state = self.lock();
-        if state.running && !state.stopped {
-            state.stopped = true;
+        self.flag.stop(|| {
             if let Err(error) = self.options.terminate() {
                 tracing::warn!(%error, "a run could not be stopped");
             }
-        }
+        });
     }
 }

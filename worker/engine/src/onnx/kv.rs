@@ -1,5 +1,5 @@
 //! The keys and values of running sequences. Rows of one call stay together in one group of tensors, exactly as the graph
-//! gave them back; they are copied only when rows join or leave or the width runs out. Pure bookkeeping around tensors.
+//! gave them back; they are copied only when rows join or leave, when most of a group has left, or when the width runs out.
 use std::collections::HashMap;
 
 use ort::value::{DynValue, Tensor};
@@ -9,11 +9,17 @@ use crate::engine::SequenceId;
 use crate::error::EngineError;
 use crate::onnx::run_failed;
 
-/// Most bytes that `rows` sequences of full length can hold: past and present exist together during a step.
-pub(crate) fn bytes(config: &ChatConfig, rows: usize) -> u64 {
-    let token = [2 * 2 * size_of::<f32>(), config.layers, config.kv_heads, config.head_dim];
-    let token = token.iter().fold(1u64, |product, n| product.saturating_mul(*n as u64));
-    token.saturating_mul(config.max_sequence as u64).saturating_mul(rows as u64)
+/// Sequences that may be open, as a multiple of the batch: those of a call, and as many again that stand still meanwhile.
+pub(crate) const OPEN_PER_BATCH: usize = 2;
+
+/// Most bytes that the cache of an engine can hold, all sequences at full length. Groups have at most twice the rows of the
+/// open sequences ([`KvCache::compact`]); beside them there are, during a step, its past and its present.
+pub(crate) fn bytes(config: &ChatConfig, max_batch: usize) -> u64 {
+    let key_and_value = 2 * size_of::<f32>();
+    let rows = max_batch.saturating_mul(2 * OPEN_PER_BATCH + 2);
+    [key_and_value, config.layers, config.kv_heads, config.head_dim, config.max_sequence, rows]
+        .iter()
+        .fold(1u64, |product, n| product.saturating_mul(*n as u64))
 }
 
 /// Width of the past for sequences of at most `tokens` tokens: the next power of two, so that shapes repeat.
@@ -82,7 +88,8 @@ impl KvCache {
     }
 
     /// A past of width 0, for prompts.
-    pub(crate) fn empty(&self, rows: usize) -> Result<Vec<DynValue>, EngineError> {
+    pub(crate) fn empty(&mut self, rows: usize) -> Result<Vec<DynValue>, EngineError> {
+        self.compact()?;
         (0..self.tensors).map(|_| self.tensor(rows, 0, Vec::new())).collect()
     }
 
@@ -92,7 +99,8 @@ impl KvCache {
     }
 
     /// The past of these rows with room for one more token each.
-    pub(crate) fn past(&self, rows: &[SequenceId]) -> Result<Past<'_>, EngineError> {
+    pub(crate) fn past(&mut self, rows: &[SequenceId]) -> Result<Past<'_>, EngineError> {
+        self.compact()?;
         let slots = rows
             .iter()
             .map(|id| self.slots.get(id).copied().ok_or(EngineError::SequenceUnknown(id.0)))
@@ -108,8 +116,36 @@ impl KvCache {
         {
             return Ok(Past::Group(&group.tensors));
         }
+        self.gather_all(&slots).map(Past::Gathered)
+    }
+
+    /// Copies these rows together, with room for one more token each.
+    fn gather_all(&self, slots: &[Slot]) -> Result<Vec<DynValue>, EngineError> {
+        let longest = slots.iter().map(|slot| slot.tokens).max().unwrap_or(0);
         let width = bucket(longest + 1, self.max_sequence);
-        (0..self.tensors).map(|index| self.gather(&slots, index, width)).collect::<Result<_, _>>().map(Past::Gathered)
+        (0..self.tensors).map(|index| self.gather(slots, index, width)).collect()
+    }
+
+    /// Copies the rows that live out of every group in which they are fewer than half, so that a row that stands still does
+    /// not keep the whole group it was left in. Every call begins with this; it changes no sequence, even when it fails.
+    fn compact(&mut self) -> Result<(), EngineError> {
+        let sparse = |(id, group): (&u64, &Group)| (2 * group.live < group.rows).then_some(*id);
+        let sparse: Vec<u64> = self.groups.iter().filter_map(sparse).collect();
+        sparse.into_iter().try_for_each(|group| self.move_out(group))
+    }
+
+    fn move_out(&mut self, group: u64) -> Result<(), EngineError> {
+        let of_group = |(id, slot): (&SequenceId, &Slot)| (slot.group == group).then_some((*id, *slot));
+        let mut left: Vec<(SequenceId, Slot)> = self.slots.iter().filter_map(of_group).collect();
+        left.sort_by_key(|(_, slot)| slot.row);
+        let slots: Vec<Slot> = left.iter().map(|(_, slot)| *slot).collect();
+        let tensors = self.gather_all(&slots)?;
+        let moved = self.add_group(slots.len(), tensors)?;
+        for (row, (id, slot)) in left.into_iter().enumerate() {
+            self.slots.insert(id, Slot { group: moved, row, ..slot });
+        }
+        self.groups.remove(&group);
+        Ok(())
     }
 
     /// Copies one tensor of each row into a new one of `width`; what no row fills is zero.
@@ -193,3 +229,6 @@ impl KvCache {
 fn lost() -> EngineError {
     EngineError::GraphDiffers { reason: "the cached tensors have another shape".to_owned() }
 }
+
+#[cfg(test)]
+mod tests;

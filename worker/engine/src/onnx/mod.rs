@@ -7,14 +7,23 @@ mod inspect;
 mod kv;
 mod proto;
 mod session;
+#[cfg(test)]
+mod tests;
+mod warm_up;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::config::{ChatConfig, EmbeddingConfig};
+use crate::engine::{ChatEngine, EmbeddingEngine};
 use crate::error::{EngineError, ModelLabel};
 use crate::load::LoadCancel;
 use crate::runtime::Runtime;
 use crate::weights::Weights;
+
+/// How long the first runs of a version may take together. They are short prompts in a full batch: seconds for a large model,
+/// and more only where a GPU's kernels are made ready. A graph that loops for ever must not hold the loader.
+const WARM_UP_LIMIT: Duration = Duration::from_secs(120);
 
 /// What a session is made of.
 pub(crate) struct SessionSpec<'a> {
@@ -36,7 +45,8 @@ pub(crate) fn chat(
     let session = session::build(spec, kv_bytes)?;
     inspect::chat(&session, &config)?;
     let mut engine = chat::OnnxChat::new(session, config, max_batch, spec.label.clone())?;
-    engine.warm_up().map_err(|error| EngineError::WarmUp { source: Box::new(error) })?;
+    let terminator = engine.terminator();
+    warm_up::run(spec.cancel, WARM_UP_LIMIT, &*terminator, || engine.warm_up())?;
     Ok(engine)
 }
 
@@ -49,7 +59,8 @@ pub(crate) fn embedding(
     let session = session::build(spec, 0)?;
     inspect::embedding(&session, &config)?;
     let mut engine = embedding::OnnxEmbedding::new(session, config, max_batch, spec.label.clone())?;
-    engine.warm_up().map_err(|error| EngineError::WarmUp { source: Box::new(error) })?;
+    let terminator = engine.terminator();
+    warm_up::run(spec.cancel, WARM_UP_LIMIT, &*terminator, || engine.warm_up())?;
     Ok(engine)
 }
 

@@ -4,6 +4,9 @@
 /// Subgraphs inside subgraphs.
 const MAX_DEPTH: usize = 64;
 
+/// How ONNX Runtime marks a location that is an address in its own memory, not a file.
+const ADDRESS_MARK: &str = "*/";
+
 /// A tensor whose data is in another file.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct ExternalTensor {
@@ -29,7 +32,7 @@ enum Kind {
 
 impl Kind {
     /// What a field of this message holds, when a tensor can be inside.
-    fn child(self, field: u64) -> Option<Self> {
+    fn child(self, field: u32) -> Option<Self> {
         match (self, field) {
             (Self::Model, 7) | (Self::Training, 1 | 2) | (Self::Attribute, 6 | 11) => Some(Self::Graph),
             (Self::Model, 20) => Some(Self::Training),
@@ -79,6 +82,9 @@ fn tensor(bytes: &[u8]) -> Result<Option<ExternalTensor>, String> {
                 let (key, value) = pair(entry)?;
                 let number = || value.parse::<u64>().map_err(|_| format!("{key} of an external tensor is no number"));
                 match key.as_str() {
+                    "location" if value.starts_with(ADDRESS_MARK) => {
+                        return Err("the location of an external tensor is no file".to_owned());
+                    }
                     "location" => tensor.location.clone_from(&value),
                     "offset" => tensor.offset = number()?,
                     "length" => tensor.length = Some(number()?),
@@ -120,11 +126,11 @@ enum Value<'a> {
 struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
-    fn next(&mut self) -> Result<Option<(u64, Value<'a>)>, String> {
+    fn next(&mut self) -> Result<Option<(u32, Value<'a>)>, String> {
         if self.0.is_empty() {
             return Ok(None);
         }
-        let tag = self.varint()?;
+        let tag = self.tag()?;
         let value = match tag & 7 {
             0 => Value::Number(self.varint()?),
             1 => self.take(8).map(|_| Value::Fixed)?,
@@ -136,6 +142,21 @@ impl<'a> Reader<'a> {
             _ => return Err("it is not protobuf".to_owned()),
         };
         Ok(Some((tag >> 3, value)))
+    }
+
+    /// A field's number and wire type, in the one way in which a serializer writes them. Other readers keep the low 32 bits
+    /// of a longer tag: they would see a field here that this one does not.
+    fn tag(&mut self) -> Result<u32, String> {
+        let before = self.0.len();
+        let tag = u32::try_from(self.varint()?).map_err(|_| "a field's tag is too large")?;
+        let shortest = (u32::BITS - tag.leading_zeros()).div_ceil(7) as usize;
+        if before - self.0.len() != shortest {
+            return Err("a field's tag is longer than it needs to be".to_owned());
+        }
+        if tag >> 3 == 0 {
+            return Err("a field has the number 0".to_owned());
+        }
+        Ok(tag)
     }
 
     fn varint(&mut self) -> Result<u64, String> {

@@ -1,9 +1,10 @@
 //! Vectors do not depend on the batch; a run can be stopped, and only that run.
 use std::time::{Duration, Instant};
 
-use tidegate_engine::Task;
+use tidegate_engine::{LoadCancel, ModelRoots, Task, load};
+use tracing::span;
 
-use crate::harness::{Place, embedding_engine};
+use crate::harness::{Place, embedding_engine, refusal, runtime};
 
 #[test]
 fn a_batch_gives_what_each_text_gives_alone_and_vectors_have_length_one() {
@@ -28,6 +29,48 @@ fn calls_out_of_bounds_are_refused() {
         let error = engine.embed(&bad).expect_err("refused");
         assert_eq!((error.code(), error.request_fault()), ("TG-2043", true));
     }
+}
+
+/// Cancels a load when its session is built: what comes next is the first run.
+struct CancelWhenBuilt(LoadCancel);
+
+impl tracing::Subscriber for CancelWhenBuilt {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        metadata.target().starts_with("tidegate_engine")
+    }
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        if event.metadata().fields().field("external_files").is_some() {
+            self.0.cancel();
+        }
+    }
+
+    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+        span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+
+    fn enter(&self, _: &span::Id) {}
+
+    fn exit(&self, _: &span::Id) {}
+}
+
+/// Without the stop the first run would count for minutes and the load would go through.
+#[test]
+fn a_load_that_is_cancelled_in_its_first_run_ends() {
+    let place = Place::of("slow");
+    let config = std::fs::read_to_string(place.file("config.json")).expect("readable");
+    let endless = config.replace("\"padTokenId\": 0", "\"padTokenId\": 259");
+    assert_ne!(endless, config);
+    std::fs::write(place.file("config.json"), endless).expect("written");
+    let (cancel, roots) = (LoadCancel::default(), ModelRoots::new([place.root()]).expect("roots"));
+    let result = tracing::subscriber::with_default(CancelWhenBuilt(cancel.clone()), || {
+        load(&runtime(), &place.spec(Task::Embedding), &roots, &cancel)
+    });
+    assert_eq!(refusal(result).code(), "TG-2025");
 }
 
 #[test]

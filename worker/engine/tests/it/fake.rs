@@ -1,10 +1,10 @@
 //! The fake engine keeps the traits' promises: a pure function of version and prompt, stoppable, failing when told to.
 use std::time::{Duration, Instant};
 
-use tidegate_engine::engine::{ChatEngine, ChatMessage, EmbeddingEngine};
-use tidegate_engine::fake::{self, FakeChat, FakeConfig, FakeEmbedding};
+use tidegate_engine::engine::ChatMessage;
+use tidegate_engine::fake::{self, FakeConfig};
 
-use crate::harness::{answers, chat_engine};
+use crate::harness::{answers, chat_engine, embedding_engine};
 
 fn say(config: FakeConfig, content: &str) -> String {
     let model = fake::chat(config);
@@ -26,17 +26,20 @@ fn it_answers_its_version_and_the_prompt() {
 
 #[test]
 fn it_fails_when_told_to() {
-    let mut engine = FakeChat::new(FakeConfig { fail_from_call: Some(2), ..FakeConfig::new("v1") });
+    let config = FakeConfig { fail_from_call: Some(2), ..FakeConfig::new("v1") };
+    let mut engine = chat_engine(fake::chat(config));
     let (id, _) = engine.prefill(&[vec![65]]).expect("the first call").remove(0);
     assert_eq!(engine.step(&[(id, 65)]).expect_err("the second").code(), "TG-2048");
-    let mut engine = FakeEmbedding::new(FakeConfig { fail_on: Some("bad".to_owned()), ..FakeConfig::new("v1") });
+    let config = FakeConfig { fail_on: Some("bad".to_owned()), ..FakeConfig::new("v1") };
+    let mut engine = embedding_engine(fake::embedding(config));
     engine.embed(&[b"good".map(u32::from).to_vec()]).expect("fine");
     assert!(engine.embed(&[b"so bad".map(u32::from).to_vec()]).is_err());
 }
 
 #[test]
 fn it_can_be_stopped_in_its_delay() {
-    let mut engine = FakeEmbedding::new(FakeConfig { delay: Duration::from_secs(60), ..FakeConfig::new("v1") });
+    let config = FakeConfig { delay: Duration::from_secs(60), ..FakeConfig::new("v1") };
+    let mut engine = embedding_engine(fake::embedding(config));
     let terminator = engine.terminator();
     terminator.terminate();
     let started = Instant::now();

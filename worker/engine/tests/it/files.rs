@@ -126,6 +126,20 @@ fn external_data_that_is_not_listed_is_refused() {
     });
 }
 
+/// The tag of the graph, written with a fifth byte that ONNX Runtime's protobuf throws away: to it the graph is there.
+#[test]
+fn a_graph_behind_a_tag_that_is_too_long_is_refused() {
+    let error = refused("TG-2022", |place, spec| {
+        replace(place, "model.onnx", "model.onnx.data", "../../../passwd");
+        let model = std::fs::read(place.file("model.onnx")).expect("readable");
+        let graph = model.iter().position(|b| *b == 0x3a).expect("field 7 is there");
+        let hidden = [&model[..graph], &[0xba, 0x80, 0x80, 0x80, 0x10], &model[graph + 1..]].concat();
+        std::fs::write(place.file("model.onnx"), hidden).expect("written");
+        resign(place, spec);
+    });
+    assert!(error.report().contains("tag"), "{}", error.report());
+}
+
 #[test]
 fn a_tensor_behind_the_end_of_its_file_is_refused() {
     refused("TG-2022", |place, spec| {

@@ -45,6 +45,36 @@ fn an_external_mark_without_a_location_counts() {
     assert_eq!(external_tensors(&marked).unwrap()[0].location, "");
 }
 
+/// Protobuf of C++ keeps 32 bits of a tag, so that these five bytes are field 7 to ONNX Runtime.
+#[test]
+fn a_tag_that_others_read_in_another_way_is_refused() {
+    let model = field(7, &field(5, &tensor("a")));
+    assert_eq!(model[0], 0x3a);
+    for tag in [
+        [0xba, 0x80, 0x80, 0x80, 0x10].as_slice(),
+        &[0xba, 0x80, 0x80, 0x80, 0x80, 0x00],
+        &[0xba, 0x00],
+        &[0xba, 0x80, 0x80, 0x80, 0x00],
+    ] {
+        let hidden = [tag, &model[1..]].concat();
+        assert!(external_tensors(&hidden).is_err(), "{tag:02x?} at the top");
+        let inside = field(7, &[tag, &[0]].concat());
+        assert!(external_tensors(&inside).is_err(), "{tag:02x?} inside the graph");
+    }
+    for tag in [0x00, 0x02, 0x05] {
+        assert!(external_tensors(&[tag, 0, 0, 0, 0]).is_err(), "field 0");
+    }
+    let largest = [0xf8, 0xff, 0xff, 0xff, 0x0f, 0x00];
+    assert_eq!(external_tensors(&[largest.as_slice(), &model].concat()).unwrap().len(), 1);
+}
+
+#[test]
+fn a_location_that_is_an_address_is_refused() {
+    for mark in ["*/_ORT_MEM_ADDR_/*", "*/_ORT_NATIVE_ENDIAN_MEM_ADDR_/*"] {
+        assert!(external_tensors(&field(7, &field(5, &tensor(mark)))).is_err(), "{mark}");
+    }
+}
+
 #[test]
 fn what_is_cut_off_is_refused() {
     let model = field(7, &field(5, &tensor("a")));
