@@ -2,56 +2,44 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
+    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail, ensure};
 use futures::{StreamExt, TryStreamExt, stream};
-use system_tests::{answers::Answers, client::Client, tidegate::Tidegate, tools, wait};
+use system_tests::{
+    answers::Answers,
+    client::Client,
+    documents::{PATIENCE, both_answer, everybody, limit, pool, release},
+    tidegate::{Place, Tidegate},
+    tools, wait,
+};
 
 use crate::{show::Show, traffic::Traffic};
 
 const QUESTION: &str = "What is assert?";
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Tries them in order.
-pub async fn run(tidegate: &Tidegate, show: &mut Show) -> Result<()> {
+///
+/// `earlier`: how long each log was before.
+pub async fn run(tidegate: &Tidegate, show: &mut Show, earlier: &BTreeMap<PathBuf, usize>) -> Result<()> {
     let answers = Arc::new(Answers::read()?);
     show.step("applying examples/*.yaml");
-    for line in tidegate.ok(&["apply", "-f", &tools::repository().join("examples").to_string_lossy()]).await?.lines() {
+    for line in tidegate.ok(&["apply", "-f", &tools::examples()]).await?.lines() {
         show.detail(line);
     }
     let client = tidegate.client("acme").await?;
     show.keep_key(tidegate, client.key().unwrap_or_default())?;
-    ready(&client).await?;
+    both_answer(&client).await?;
     canary(tidegate, show, &client).await?;
-    explain(tidegate, show).await?;
+    explain(tidegate, show, &client).await?;
     limits(tidegate, show, &client).await?;
     swap(tidegate, show, (&client, &answers)).await?;
     mistakes(tidegate, show).await?;
     restart(tidegate, show, (&client, &answers)).await?;
-    quiet(tidegate, show, &client)
-}
-
-async fn ready(client: &Client) -> Result<()> {
-    wait::until("both versions to answer", PATIENCE, async || {
-        let stable = client.chat(QUESTION, &[("x-user-id", "nobody")]).await?.expect(200)?;
-        let candidate = client.chat(QUESTION, &[("X-Gray-Tag", "v2.1")]).await?.expect(200)?;
-        ensure!((stable.version(), candidate.version()) == ("v1", "v2"), "not both yet");
-        Ok(())
-    })
-    .await
-}
-
-/// The release of the examples with other numbers.
-fn release(stable: &str, candidate: &str, weight: u32) -> String {
-    format!(
-        "apiVersion: tidegate.dev/v1alpha1\nkind: ReleasePolicy\nmetadata: {{name: chat}}\nspec:\n  \
-         targetRef: {{kind: Model, name: tide-chat}}\n  stable: {stable}\n  candidate: {candidate}\n  rules:\n    \
-         - match: [{{type: Header, header: {{name: X-Gray-Tag, type: Regex, value: \"v2.*\"}}}}]\n      to: Candidate\n  \
-         steps: [{{weight: {weight}}}]\n  assignment: {{header: x-user-id}}\n"
-    )
+    quiet(tidegate, show, (&client, earlier))
 }
 
 async fn canary(tidegate: &Tidegate, show: &mut Show, client: &Client) -> Result<()> {
@@ -106,29 +94,28 @@ fn share(seen: usize, users: usize, share: f64) -> Result<()> {
     Ok(())
 }
 
-async fn explain(tidegate: &Tidegate, show: &mut Show) -> Result<()> {
+async fn explain(tidegate: &Tidegate, show: &mut Show, client: &Client) -> Result<()> {
     show.step("why: tidegate explain --model tide-chat --header 'x-user-id: user-7'");
+    let seen = client.chat(QUESTION, &[("x-user-id", "user-7")]).await?.expect(200)?;
     let said = tidegate.ok(&["explain", "--model", "tide-chat", "--header", "x-user-id: user-7"]).await?;
     for line in said.lines().take(24) {
         show.detail(line);
     }
-    let good = said.contains("split") && (said.contains("stable") || said.contains("candidate"));
-    show.claim("explain names the arm and the rule that decided", good.then_some(()).context(said));
+    let asked = ["explain", "--model", "tide-chat", "--header", "x-user-id: user-7", "-o", "json"];
+    let told: serde_json::Value = serde_json::from_str(&tidegate.ok(&asked).await?)?;
+    let (told, seen) =
+        ((told["arm"].as_str(), told["decidedBy"]["id"].as_str()), (seen.arm(), seen.header("x-tidegate-rule")));
+    let same = told == (Some(seen.0), Some(seen.1));
+    show.claim(
+        "explain names the arm and the rule that Envoy picked",
+        same.then_some(()).context(format!("told {told:?}, seen {seen:?}")),
+    );
     Ok(())
-}
-
-fn limit(rate: u64, burst: u64) -> String {
-    format!(
-        "apiVersion: tidegate.dev/v1alpha1\nkind: RateLimitPolicy\nmetadata: {{name: chat-limits}}\nspec:\n  \
-         targetRefs: [{{kind: Model, name: tide-chat}}]\n  scope: Local\n  limits:\n    \
-         - name: per-tenant\n      counters: [{{type: Tenant}}]\n      requests: {{rate: {rate}, window: 1s, burst: {burst}}}\n      \
-         concurrency: 64\n"
-    )
 }
 
 async fn limits(tidegate: &Tidegate, show: &mut Show, client: &Client) -> Result<()> {
     show.step("a limit lowered to 2 requests a second, then raised again");
-    tidegate.apply(&limit(2, 2)).await?;
+    tidegate.apply(&limit("[{type: Tenant}]", 2, 2)).await?;
     let began = Instant::now();
     let refused = wait::until("the first 429", PATIENCE, async || {
         let answer = client.chat(QUESTION, &[("x-user-id", "nobody")]).await?;
@@ -145,7 +132,7 @@ async fn limits(tidegate: &Tidegate, show: &mut Show, client: &Client) -> Result
     );
     let told = refused.header("retry-after").parse::<u64>().is_ok_and(|s| s >= 1);
     show.claim("the refusal says when to come back", told.then_some(()).context(format!("{:?}", refused.headers)));
-    tidegate.apply(&limit(5_000, 5_000)).await?;
+    tidegate.apply(&limit("[{type: Tenant}]", 5_000, 5_000)).await?;
     tokio::time::sleep(Duration::from_secs(1)).await;
     let mut refusals = 0;
     for _ in 0..50 {
@@ -158,29 +145,13 @@ async fn limits(tidegate: &Tidegate, show: &mut Show, client: &Client) -> Result
     Ok(())
 }
 
-/// A release without a candidate: everybody sees one version.
-fn everybody(version: &str) -> String {
-    format!(
-        "apiVersion: tidegate.dev/v1alpha1\nkind: ReleasePolicy\nmetadata: {{name: chat}}\nspec:\n  \
-         targetRef: {{kind: Model, name: tide-chat}}\n  stable: {version}\n"
-    )
-}
-
-/// The stable pool of the examples with other versions.
-fn stable_pool(version: &str) -> String {
-    format!(
-        "apiVersion: tidegate.dev/v1alpha1\nkind: WorkerPool\nmetadata: {{name: chat-stable}}\nspec:\n  \
-         modelRef: {{name: tide-chat}}\n  versions: [{version}]\n  replicas: 2\n---\n"
-    )
-}
-
 async fn swap(tidegate: &Tidegate, show: &mut Show, (client, answers): (&Client, &Arc<Answers>)) -> Result<()> {
     show.step("new weights pushed to two running workers while requests flow");
     let workers = tidegate.pids("tidegate-worker");
     let traffic = Traffic::start(client, answers);
     for (version, other) in [("v2", "v1"), ("v1", "v2")] {
         tokio::time::sleep(Duration::from_millis(500)).await;
-        tidegate.apply(&format!("{}{}", stable_pool(version), everybody(version))).await?;
+        tidegate.apply(&format!("{}{}", pool("chat-stable", version, 2), everybody(version))).await?;
         let began = Instant::now();
         wait::until("the new weights to answer", PATIENCE, async || {
             let answer = client.chat(QUESTION, &[("x-user-id", "nobody")]).await?.expect(200)?;
@@ -268,19 +239,28 @@ fn synced(nodes: &serde_json::Value) -> Result<()> {
     Ok(())
 }
 
-/// The logs of the whole demo: few lines, and nothing secret in them.
-fn quiet(tidegate: &Tidegate, show: &mut Show, client: &Client) -> Result<()> {
+/// How long each log of this place is.
+pub fn log_lengths(place: &Place) -> BTreeMap<PathBuf, usize> {
+    let entries = fs::read_dir(place.data.join("logs")).into_iter().flatten().flatten();
+    entries.filter_map(|e| Some((e.path(), usize::try_from(e.metadata().ok()?.len()).ok()?))).collect()
+}
+
+/// The logs of this demo, not of earlier ones at the same place (`earlier`: their bytes): few lines, and nothing secret in them.
+fn quiet(tidegate: &Tidegate, show: &mut Show, (client, earlier): (&Client, &BTreeMap<PathBuf, usize>)) -> Result<()> {
     show.step("the logs of all this");
     let token = fs::read_to_string(tidegate.data().join("admin-token"))?;
+    let password = fs::read_to_string(tidegate.data().join("postgres-password"))?;
+    let secrets = [token.trim(), password.trim(), client.key().unwrap_or("no key"), "tgn_", "tga_"];
     let (mut lines, mut leaks) = (0, Vec::new());
-    for entry in fs::read_dir(tidegate.data().join("logs"))? {
-        let path = entry?.path();
-        let text = fs::read_to_string(&path).unwrap_or_default();
-        lines += text
-            .lines()
-            .filter(|l| l.contains(" INFO ") || l.contains("\"level\":\"INFO\"") || l.contains("[info]"))
-            .count();
-        if [token.trim(), client.key().unwrap_or("no key")].iter().any(|secret| text.contains(secret)) {
+    let written = log_lengths(tidegate.place()).into_keys().chain([tidegate.scratch("up.out")]);
+    for path in written {
+        let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+        let old = earlier.get(&path).copied().unwrap_or_default();
+        // A log that became shorter was rotated: all of it is new.
+        let new = text.get(old..).unwrap_or(&text);
+        let info = |l: &&str| [" INFO ", "\"level\":\"INFO\"", "[info]"].iter().any(|mark| l.contains(mark));
+        lines += new.lines().filter(info).count();
+        if secrets.iter().any(|secret| new.contains(secret)) {
             leaks.push(path);
         }
     }

@@ -3,7 +3,7 @@ mod claims;
 mod show;
 mod traffic;
 
-use std::{net::SocketAddr, path::PathBuf, time::Instant};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Instant};
 
 use anyhow::{Context, Result};
 use show::Show;
@@ -14,12 +14,16 @@ async fn main() -> Result<()> {
     let once = std::env::args().skip(1).any(|a| a == "--once");
     let mut show = Show::new(Instant::now());
     show.step("starting Postgres, the control plane, the workers and Envoy");
-    let tidegate = start(once).await?;
+    let mut earlier = BTreeMap::new();
+    let tidegate = tokio::select! {
+        started = start(once, &mut earlier) => started?,
+        _ = tokio::signal::ctrl_c() => anyhow::bail!("stopped by Ctrl-C"),
+    };
     for line in tidegate.printed().lines() {
         show.detail(line);
     }
     let shown = tokio::select! {
-        shown = claims::run(&tidegate, &mut show) => shown,
+        shown = claims::run(&tidegate, &mut show, &earlier) => shown,
         _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("stopped by Ctrl-C")),
     };
     if let Err(error) = &shown {
@@ -36,7 +40,8 @@ async fn main() -> Result<()> {
 }
 
 /// At the documented place; with `--once` on free ports in a temporary directory, so that it can run beside anything.
-async fn start(once: bool) -> Result<Tidegate> {
+/// `earlier` gets the length of every log that is there from before.
+async fn start(once: bool, earlier: &mut BTreeMap<PathBuf, usize>) -> Result<Tidegate> {
     if once {
         return Tidegate::start().await;
     }
@@ -48,5 +53,6 @@ async fn start(once: bool) -> Result<Tidegate> {
     let address = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
     let scratch = data.join("demo");
     let place = Place { data, scratch, admin: address(9_080), gateway: address(10_000), grpc: address(18_000) };
+    *earlier = claims::log_lengths(&place);
     Tidegate::start_at(place).await.context("start on the documented ports")
 }

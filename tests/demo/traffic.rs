@@ -8,7 +8,10 @@ use std::{
 };
 
 use anyhow::{Result, ensure};
-use system_tests::{answers::Answers, client::Client};
+use system_tests::{
+    answers::Answers,
+    client::{CHAT_TOKENS, Client},
+};
 use tokio::task::JoinSet;
 
 /// Requests in the background.
@@ -65,9 +68,9 @@ impl Traffic {
 async fn ask(client: &Client, answers: &Answers, question: &str, number: usize) -> Result<String> {
     let user = format!("traffic-{number}");
     let answer = client.chat(question, &[("x-user-id", &user)]).await?.expect(200)?;
-    let (version, text) = (answer.version().to_owned(), answer.text());
-    ensure!(answers.agrees(&version, question, &text), "the header says {version}, but the text is {text:?}");
-    Ok(version)
+    let words = answer.words();
+    answers.check(question, CHAT_TOKENS, &words)?;
+    Ok(words.version)
 }
 
 impl Tally {

@@ -4,10 +4,13 @@ use std::{fs, process::Stdio, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
-use system_tests::{ports, tidegate::Said, tools, wait};
+use system_tests::{
+    documents::{PATIENCE, pool, release, with_examples},
+    ports,
+    tidegate::Said,
+    tools, wait,
+};
 use tokio::process::Command;
-
-use crate::documents::{PATIENCE, pool, release, with_examples};
 
 async fn run(program: &str, args: &[&str]) -> Result<Said> {
     let mut command = Command::new(tools::program(program)?);

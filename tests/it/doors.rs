@@ -14,11 +14,13 @@ use envoy_types::pb::envoy::{
 };
 use futures::stream;
 use serde_json::json;
-use system_tests::{tidegate::Tidegate, wait};
+use system_tests::{
+    documents::{PATIENCE, limit, with_examples},
+    tidegate::Tidegate,
+    wait,
+};
 use tidegate_proto::fleet::{State, WorkerReport, fleet_client::FleetClient};
 use tonic::{Code, Request, Status, transport::Channel};
-
-use crate::documents::{PATIENCE, limit, with_examples};
 
 fn with_token<T>(message: T, token: Option<&str>) -> Result<Request<T>> {
     let mut request = Request::new(message);
@@ -167,10 +169,7 @@ async fn a_revoked_key_is_refused_within_a_second_and_nothing_stored_is_a_usable
     let (_, keys) = tidegate.admin("GET", "/api/v1/api-keys", None).await?;
     let id = keys["items"].as_array().into_iter().flatten().find(|k| k["tenant"] == "beta").context("the key")?;
     let id = id["id"].as_str().context("id")?;
-    let stream = {
-        let client = second.clone();
-        tokio::spawn(async move { client.stream("What is assert?", 64, &[("x-user-id", "nobody")]).await })
-    };
+    let stream = second.open("What is assert?", 64, &[("x-user-id", "nobody")]).await?;
     let (status, answer) = tidegate.admin("DELETE", &format!("/api/v1/api-keys/{id}"), None).await?;
     ensure!((200..300).contains(&status), "{status}: {answer}");
     let began = Instant::now();
@@ -182,8 +181,11 @@ async fn a_revoked_key_is_refused_within_a_second_and_nothing_stored_is_a_usable
     }
     println!("revoked in force after {} ms", began.elapsed().as_millis());
     ensure!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
-    let streamed = stream.await??;
-    ensure!(streamed.done, "a stream that was open is not cut by a revocation: {streamed:?}");
+    let streamed = stream.finish().await?;
+    ensure!(
+        streamed.done && streamed.error.is_none(),
+        "a stream that was open is not cut by a revocation: {streamed:?}"
+    );
     ensure!(client.get("/v1/models").await?.status == 200, "other keys go on");
     ensure!(client.with_key(None).get("/v1/models").await?.status == 401, "no key, no entry");
 

@@ -1,6 +1,5 @@
 //! What crosses rooms, with the real parts: `tidegate up`, its Postgres, Envoy, its workers and their models.
 mod bad_input;
-mod documents;
 mod doors;
 mod envoy_gateway;
 mod explain_matches_envoy;

@@ -1,8 +1,6 @@
 //! The official OpenAI Python client, unmodified, with nothing but a base URL and an API key.
 use anyhow::{Result, ensure};
-use system_tests::tools;
-
-use crate::documents::with_examples;
+use system_tests::{documents::with_examples, tools};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_official_client_works_unmodified() -> Result<()> {

@@ -7,10 +7,14 @@ use std::sync::{
 
 use anyhow::{Context, Result, ensure};
 use rand::{Rng, SeedableRng, rngs::StdRng};
-use system_tests::{answers::Answers, client::Client, tidegate::Tidegate, tools, wait};
+use system_tests::{
+    answers::Answers,
+    client::{CHAT_TOKENS, Client},
+    documents::{PATIENCE, limit, release, with_examples},
+    tidegate::Tidegate,
+    tools, wait,
+};
 use tokio::task::JoinSet;
-
-use crate::documents::{PATIENCE, limit, release, with_examples};
 
 const CHANGES: usize = 200;
 const SEED: u64 = 7;
@@ -36,16 +40,29 @@ fn extra_pool(n: usize) -> String {
     )
 }
 
+/// A random condition of any type; what it wants is what [`load`] sends now and then.
+fn random_match(random: &mut StdRng, n: usize) -> String {
+    match random.random_range(0..8) {
+        0 => format!("{{type: Header, header: {{name: x-rule-{n}, type: Exact, value: a{n}}}}}"),
+        1 => format!("{{type: Header, header: {{name: x-rule-{n}, type: Prefix, value: a}}}}"),
+        2 => format!("{{type: Header, header: {{name: x-rule-{n}, type: Regex, value: \"(a|b)[0-9]+\"}}}}"),
+        3 => format!("{{type: Header, header: {{name: x-release-{n}, type: Semver, value: \"^1.{n}\"}}}}"),
+        4 => format!("{{type: Header, header: {{name: x-rule-{n}, type: Present}}}}"),
+        5 => format!("{{type: Tag, tag: {{name: region, type: Exact, value: r{n}}}}}"),
+        6 => "{type: Tenant, tenant: {name: acme}}".to_owned(),
+        _ => {
+            let to = random.random_range(1..9_999);
+            format!("{{type: Bucket, bucket: {{header: x-user-id, salt: s{n}, from: 0, to: {to}}}}}")
+        }
+    }
+}
+
 /// The example's release with random rules and weight; the answers stay those of v1 and v2.
 fn random_release(random: &mut StdRng) -> String {
-    let tag = |random: &mut StdRng| ["Exact", "Prefix"][random.random_range(0..2)];
     let mut rules = String::new();
     for n in 0..random.random_range(0..6) {
         let to = ["Stable", "Candidate"][random.random_range(0..2)];
-        rules.push_str(&format!(
-            "    - match: [{{type: Header, header: {{name: x-rule-{n}, type: {}, value: a{n}}}}}]\n      to: {to}\n",
-            tag(random)
-        ));
+        rules.push_str(&format!("    - match: [{}]\n      to: {to}\n", random_match(random, n)));
     }
     let base = release("v1", "v2", random.random_range(0..=100));
     base.replace("  steps:", &format!("{rules}  steps:"))
@@ -63,11 +80,35 @@ async fn change(tidegate: &Tidegate, random: &mut StdRng, extras: &mut Vec<usize
         }
         return Ok(());
     }
-    let text = match random.random_range(0..3) {
-        0 => limit("[{type: Tenant}]", random.random_range(50_000..100_000), 100_000),
-        _ => random_release(random),
-    };
-    tidegate.apply(&text).await.map(drop)
+    match random.random_range(0..8) {
+        // A key that comes, and goes at once: the gateway's key set changes twice.
+        0 => {
+            let made = tidegate.ok(&["api-key", "create", "--tenant", "passing", "-o", "json"]).await?;
+            let made: serde_json::Value = serde_json::from_str(&made)?;
+            let id = made["id"].as_str().with_context(|| format!("no id in {made}"))?;
+            tidegate.ok(&["api-key", "revoke", id]).await.map(drop)
+        }
+        1 | 2 => tidegate.apply(&random_limit(random)).await.map(drop),
+        _ => tidegate.apply(&random_release(random)).await.map(drop),
+    }
+}
+
+/// Limits far above the load, in number, counter, condition and kind at random.
+fn random_limit(random: &mut StdRng) -> String {
+    let counter = ["[{type: Tenant}]", "[]", "[{type: Header, header: {name: x-user-id}}]"][random.random_range(0..3)];
+    let mut text = limit(counter, random.random_range(50_000..100_000), 100_000);
+    if random.random_bool(0.5) {
+        let n = random.random_range(0..6);
+        let condition = random_match(random, n);
+        text = text.replace(
+            "---\n",
+            &format!(
+                "    - name: more\n      match: [{condition}]\n      concurrency: {}\n---\n",
+                random.random_range(500..1_000)
+            ),
+        );
+    }
+    text
 }
 
 #[derive(Default)]
@@ -83,21 +124,28 @@ async fn load(client: Client, answers: Arc<Answers>, tally: Arc<Tally>, stop: Ar
         if stop.load(Ordering::Relaxed) {
             return;
         }
-        let user = format!("user-{n}");
-        if n % 4 == 0 {
-            match client.stream(question, 96, &[("x-user-id", &user)]).await {
-                Ok(s) if s.done && s.error.is_none() => {
-                    tally.streamed.fetch_add(1, Ordering::Relaxed);
-                }
-                other => tally.wrong.lock().unwrap_or_else(PoisonError::into_inner).push(format!("stream: {other:?}")),
+        // What the random rules look for.
+        let (rule, at) = (n % 6, n / 6);
+        let names = [format!("x-rule-{rule}"), format!("x-release-{rule}")];
+        let values = [format!("user-{n}"), format!("a{rule}"), format!("v1.{rule}.3"), format!("r{rule}")];
+        let all = [
+            ("x-user-id", values[0].as_str()),
+            (&names[0], &values[1]),
+            (&names[1], &values[2]),
+            ("x-tag-region", &values[3]),
+        ];
+        let headers = &all[..=at % 4];
+        let (tokens, counter, words) = if n % 4 == 0 {
+            (96, &tally.streamed, client.stream(question, 96, headers).await)
+        } else {
+            let answer = client.chat(question, headers).await.and_then(|a| a.expect(200));
+            (CHAT_TOKENS, &tally.asked, answer.map(|a| a.words()))
+        };
+        match words.and_then(|words| answers.check(question, tokens, &words)) {
+            Ok(()) => {
+                counter.fetch_add(1, Ordering::Relaxed);
             }
-            continue;
-        }
-        match client.chat(question, &[("x-user-id", &user)]).await.and_then(|a| a.expect(200)) {
-            Ok(a) if answers.agrees(a.version(), question, &a.text()) => {
-                tally.asked.fetch_add(1, Ordering::Relaxed);
-            }
-            other => tally.wrong.lock().unwrap_or_else(PoisonError::into_inner).push(format!("{other:?}")),
+            Err(error) => tally.wrong.lock().unwrap_or_else(PoisonError::into_inner).push(format!("{error:#}")),
         }
     }
 }
@@ -118,15 +166,16 @@ async fn envoy_rejects_none_of_200_random_changes_and_no_request_notices() -> Re
         clients.spawn(load(client.clone(), answers.clone(), tally.clone(), stop.clone()));
     }
     let updates = counters(&tidegate, "update_success").await?;
+    let clusters = [counters(&tidegate, "cluster_added").await?, counters(&tidegate, "cluster_removed").await?];
     let (mut random, mut extras) = (StdRng::seed_from_u64(SEED), Vec::new());
     for n in 0..CHANGES {
         change(&tidegate, &mut random, &mut extras, n).await.with_context(|| format!("change {n} of seed {SEED}"))?;
     }
     wait::until("the last change to be everywhere", PATIENCE, async || {
         let (_, nodes) = tidegate.admin("GET", "/api/v1/nodes", None).await?;
-        let types =
-            nodes["items"].as_array().into_iter().flatten().flat_map(|n| n["types"].as_array().into_iter().flatten());
-        ensure!(types.clone().all(|t| t["state"] == "SYNCED"), "{nodes}");
+        let items = nodes["items"].as_array().with_context(|| nodes.to_string())?;
+        let types: Vec<_> = items.iter().flat_map(|n| n["types"].as_array().into_iter().flatten()).collect();
+        ensure!(types.len() >= 10 && types.iter().all(|t| t["state"] == "SYNCED"), "{nodes}");
         Ok(())
     })
     .await?;
@@ -137,6 +186,10 @@ async fn envoy_rejects_none_of_200_random_changes_and_no_request_notices() -> Re
     let (asked, streamed) = (tally.asked.load(Ordering::Relaxed), tally.streamed.load(Ordering::Relaxed));
     let applied = counters(&tidegate, "update_success").await? - updates;
     println!("{CHANGES} changes, {applied} accepted updates, {asked} answers, {streamed} whole streams");
+    let added = counters(&tidegate, "cluster_added").await? - clusters[0];
+    let removed = counters(&tidegate, "cluster_removed").await? - clusters[1];
+    println!("{added} clusters added, {removed} removed");
+    ensure!(added + removed >= CHANGES as u64 / 2, "half of the changes add or remove a cluster: {added} + {removed}");
     ensure!(counters(&tidegate, "update_rejected").await? == 0, "Envoy rejected an update");
     ensure!(applied >= CHANGES as u64 && asked > 50 && streamed > 20, "too little happened");
     Ok(())

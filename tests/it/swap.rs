@@ -8,11 +8,13 @@ use std::{
     },
 };
 
-use anyhow::{Result, ensure};
-use system_tests::{answers::Answers, client::Client, wait};
+use anyhow::{Context, Result, ensure};
+use system_tests::{
+    answers::Answers,
+    client::{CHAT_TOKENS, Client},
+    swaps::{loads, swap_to, swapping, worker_addresses},
+};
 use tokio::task::JoinSet;
-
-use crate::documents::{PATIENCE, everybody, pool, with_examples};
 
 const SWAPS: usize = 50;
 const CLIENTS: usize = 4;
@@ -31,22 +33,15 @@ async fn ask_until(stop: Arc<AtomicBool>, client: Client, answers: Arc<Answers>,
         }
         let user = format!("user-{number}");
         // Every third as a stream: those are the ones that a swap would cut.
-        let answer = if n % 3 == 0 {
-            let streamed = client.stream(question, 48, &[("x-user-id", &user)]).await;
-            streamed.and_then(|s| {
-                ensure!(s.done && s.error.is_none(), "the stream ended early: {s:?}");
-                Ok((s.version, s.text))
-            })
+        let (tokens, answer) = if n % 3 == 0 {
+            (48, client.stream(question, 48, &[("x-user-id", &user)]).await)
         } else {
             let answer = client.chat(question, &[("x-user-id", &user)]).await.and_then(|a| a.expect(200));
-            answer.map(|a| (a.version().to_owned(), a.text()))
+            (CHAT_TOKENS, answer.map(|a| a.words()))
         };
-        match answer {
-            Ok((version, text)) if answers.agrees(&version, question, &text) => {
-                *seen.by_version.entry(version).or_default() += 1
-            }
-            Ok((version, text)) => seen.wrong.push(format!("{question}: header {version}, text {text:?}")),
-            Err(error) => seen.wrong.push(format!("{question}: {error:#}")),
+        match answer.and_then(|words| answers.check(question, tokens, &words).map(|()| words.version)) {
+            Ok(version) => *seen.by_version.entry(version).or_default() += 1,
+            Err(error) => seen.wrong.push(format!("{error:#}")),
         }
     }
     seen
@@ -54,7 +49,7 @@ async fn ask_until(stop: Arc<AtomicBool>, client: Client, answers: Arc<Answers>,
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_answer_during_fifty_swaps_is_the_reference_of_the_version_in_its_header() -> Result<()> {
-    let (tidegate, client) = with_examples(&[]).await?;
+    let (tidegate, client) = swapping().await?;
     let answers = Arc::new(Answers::read()?);
     let workers = tidegate.pids("tidegate-worker");
     let stop = Arc::new(AtomicBool::new(false));
@@ -64,13 +59,7 @@ async fn every_answer_during_fifty_swaps_is_the_reference_of_the_version_in_its_
     }
     for n in 0..SWAPS {
         let version = ["v2", "v1"][n % 2];
-        tidegate.apply(&format!("{}{}", pool("chat-stable", version, 2), everybody(version))).await?;
-        wait::until("the new weights to answer", PATIENCE, async || {
-            let answer = client.chat("What is assert?", &[("x-user-id", "probe")]).await?.expect(200)?;
-            ensure!(answer.version() == version, "swap {n}: {} still answers", answer.version());
-            Ok(())
-        })
-        .await?;
+        swap_to(&tidegate, &client, version).await.with_context(|| format!("swap {n}"))?;
     }
     stop.store(true, Ordering::Relaxed);
     let mut total: BTreeMap<String, usize> = BTreeMap::new();
@@ -83,5 +72,9 @@ async fn every_answer_during_fifty_swaps_is_the_reference_of_the_version_in_its_
     println!("{SWAPS} swaps, answers by version {total:?}");
     ensure!(total.len() == 2 && total.values().all(|n| *n >= 50), "both versions must have answered often: {total:?}");
     ensure!(tidegate.pids("tidegate-worker") == workers, "a worker was restarted");
+    for worker in worker_addresses(&tidegate, "default/chat-stable").await? {
+        let loads = loads(&worker).await?;
+        ensure!(loads > SWAPS as u64, "{worker} loaded weights only {loads} times in {SWAPS} swaps");
+    }
     Ok(())
 }

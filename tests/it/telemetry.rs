@@ -15,10 +15,11 @@ use opentelemetry_proto::tonic::collector::{
         trace_service_server::{TraceService, TraceServiceServer},
     },
 };
-use system_tests::{ports, wait};
+use system_tests::{
+    documents::{PATIENCE, with_examples},
+    ports, wait,
+};
 use tonic::{Request, Response, Status, transport::Server};
-
-use crate::documents::{PATIENCE, with_examples};
 
 /// Everything received: (service, span name, trace id), and the names of metrics.
 #[derive(Clone, Default)]

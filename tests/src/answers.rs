@@ -2,15 +2,24 @@
 //! beside the weights; whoever gets an answer can prove which version gave it.
 use std::{collections::BTreeMap, fs};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use crate::tools;
+use crate::{client::Words, tools};
 
 /// Reference answers by version, then by question.
 #[derive(Debug, Clone, Default)]
 pub struct Answers {
-    versions: BTreeMap<String, BTreeMap<String, String>>,
+    versions: BTreeMap<String, BTreeMap<String, Reference>>,
+}
+
+/// What one version says to one question when nothing cuts it short.
+#[derive(Debug, Clone)]
+struct Reference {
+    text: String,
+    tokens: usize,
+    /// It was cut when it was made: there may be more of it.
+    cut: bool,
 }
 
 impl Answers {
@@ -29,7 +38,10 @@ impl Answers {
             for prompt in prompts {
                 let messages = prompt["messages"].as_array().context("messages")?;
                 if let ([only], Some(text)) = (messages.as_slice(), prompt["text"].as_str()) {
-                    of_version.insert(only["content"].as_str().context("content")?.to_owned(), text.to_owned());
+                    let tokens = prompt["outputTokenIds"].as_array().context("outputTokenIds")?.len();
+                    let cut = prompt["finishReason"] == "length";
+                    let question = only["content"].as_str().context("content")?.to_owned();
+                    of_version.insert(question, Reference { text: text.to_owned(), tokens, cut });
                 }
             }
         }
@@ -41,18 +53,37 @@ impl Answers {
         self.versions.values().next().map(|m| m.keys().cloned().collect()).unwrap_or_default()
     }
 
-    /// Whether `text` is what `version` says to `question`, or the beginning of it where the answer was cut off.
-    pub fn agrees(&self, version: &str, question: &str, text: &str) -> bool {
-        let whole = self.versions.get(version).and_then(|m| m.get(question));
-        whole.is_some_and(|whole| !text.is_empty() && whole.starts_with(text.trim_end_matches('\u{fffd}')))
+    /// The question that `version` answers at greatest length.
+    pub fn longest(&self, version: &str) -> Option<&str> {
+        let answers = self.versions.get(version)?.iter();
+        answers
+            .filter(|(_, reference)| !reference.cut)
+            .max_by_key(|(_, reference)| reference.tokens)
+            .map(|(question, _)| question.as_str())
     }
 
-    /// How many characters the answers of the versions have in common at their beginning.
-    pub fn common_prefix(&self, question: &str) -> usize {
-        let mut texts = self.versions.values().filter_map(|m| m.get(question));
-        match (texts.next(), texts.next()) {
-            (Some(a), Some(b)) => a.chars().zip(b.chars()).take_while(|(x, y)| x == y).count(),
-            (Some(_) | None, _) => 0,
-        }
+    /// Whether these are, to the last character, the words of the version that they name: the whole reference where it fits into
+    /// `max_tokens`, else its beginning, each with its reason for the end.
+    ///
+    /// # Errors
+    /// What differs.
+    pub fn check(&self, question: &str, max_tokens: usize, words: &Words) -> Result<()> {
+        let reference = self.versions.get(&words.version).and_then(|m| m.get(question));
+        let reference =
+            reference.with_context(|| format!("no version {:?} or question {question:?}", words.version))?;
+        // A cut may fall into a character; a token is at least one byte.
+        let text = words.text.trim_end_matches('\u{fffd}');
+        let agrees = match words.finish_reason.as_deref() {
+            Some("stop") if reference.tokens > max_tokens => false,
+            Some("stop") if reference.cut => text.starts_with(&reference.text),
+            Some("stop") => text == reference.text,
+            Some("length") if reference.tokens > max_tokens => {
+                text.len() + 4 >= max_tokens && reference.text.starts_with(text)
+            }
+            Some("length") => reference.cut && text.starts_with(&reference.text),
+            Some(_) | None => false,
+        };
+        ensure!(agrees, "to {question:?} within {max_tokens} tokens: {words:?} and not {reference:?}");
+        Ok(())
     }
 }

@@ -1,13 +1,26 @@
 //! A client of the gateway, as an application would write one: chat, streams, embeddings, with whatever headers.
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
-use futures::StreamExt;
+use anyhow::{Context, Result, bail, ensure};
+use bytes::Bytes;
+use futures::{StreamExt, stream::BoxStream};
 use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
 
 /// The model of the examples.
 pub const CHAT_MODEL: &str = "tide-chat";
+
+/// How many tokens [`Client::chat`] asks for.
+pub const CHAT_TOKENS: usize = 24;
+
+/// What a version said, however it was asked.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Words {
+    /// The version that the worker says it ran.
+    pub version: String,
+    pub text: String,
+    pub finish_reason: Option<String>,
+}
 
 /// Talks to one gateway with one API key.
 #[derive(Clone)]
@@ -51,6 +64,12 @@ impl Answer {
         self.json()["choices"][0]["message"]["content"].as_str().unwrap_or_default().to_owned()
     }
 
+    /// Version, text and the reason of its end.
+    pub fn words(&self) -> Words {
+        let finish_reason = self.json()["choices"][0]["finish_reason"].as_str().map(str::to_owned);
+        Words { version: self.version().to_owned(), text: self.text(), finish_reason }
+    }
+
     /// Fails unless the status is `status`.
     ///
     /// # Errors
@@ -63,9 +82,7 @@ impl Answer {
 /// A streamed answer, read to its end.
 #[derive(Debug, Clone, Default)]
 pub struct Streamed {
-    pub version: String,
-    pub text: String,
-    pub finish_reason: Option<String>,
+    pub words: Words,
     /// `data: [DONE]` came.
     pub done: bool,
     /// An `error` event came.
@@ -125,37 +142,70 @@ impl Client {
         Ok(Answer { status, headers, body: response.text().await? })
     }
 
-    /// One question to the chat model, greedy, at most 24 tokens.
+    /// One question to the chat model, greedy, at most [`CHAT_TOKENS`].
     ///
     /// # Errors
     /// When no whole answer came.
     pub async fn chat(&self, question: &str, headers: &[(&str, &str)]) -> Result<Answer> {
-        self.send("/v1/chat/completions", &chat_body(question, 24, false), headers).await
+        self.send("/v1/chat/completions", &chat_body(question, CHAT_TOKENS, false), headers).await
     }
 
-    /// One question, answered as a stream.
+    /// One question, answered as a stream that is read to its end.
     ///
     /// # Errors
-    /// When the stream broke; an `error` event is no error here.
-    pub async fn stream(&self, question: &str, max_tokens: u32, headers: &[(&str, &str)]) -> Result<Streamed> {
-        let response =
-            self.post("/v1/chat/completions", &chat_body(question, max_tokens, true), headers).send().await?;
+    /// When it was refused, broke, or ended without `[DONE]`, a reason or with an `error` event.
+    pub async fn stream(&self, question: &str, max_tokens: usize, headers: &[(&str, &str)]) -> Result<Words> {
+        let streamed = self.open(question, max_tokens, headers).await?.finish().await?;
+        ensure!(streamed.done && streamed.error.is_none(), "the stream ended early: {streamed:?}");
+        Ok(streamed.words)
+    }
+
+    /// One question, answered as a stream; returns once the answer has begun, with its first event read.
+    ///
+    /// # Errors
+    /// When it was refused, or broke before its first event.
+    pub async fn open(&self, question: &str, max_tokens: usize, headers: &[(&str, &str)]) -> Result<OpenStream> {
+        let response = self.post("/v1/chat/completions", &chat_body(question, max_tokens, true), headers);
+        let response = response.send().await?;
         let status = response.status().as_u16();
         if status != 200 {
             bail!("status {status}: {}", response.text().await.unwrap_or_default());
         }
         let version = response.headers().get("x-tidegate-model-version").and_then(|v| v.to_str().ok());
-        let mut streamed = Streamed { version: version.unwrap_or_default().to_owned(), ..Streamed::default() };
-        let mut pending = String::new();
-        let mut chunks = response.bytes_stream();
-        while let Some(chunk) = chunks.next().await {
-            pending.push_str(&String::from_utf8_lossy(&chunk.context("the stream broke")?));
-            while let Some(end) = pending.find("\n\n") {
-                let event: String = pending.drain(..end + 2).collect();
-                streamed.take(event.trim());
-            }
+        let mut streamed = Streamed::default();
+        streamed.words.version = version.unwrap_or_default().to_owned();
+        let mut open = OpenStream { streamed, pending: String::new(), chunks: response.bytes_stream().boxed() };
+        ensure!(open.read().await?, "the stream ended before its first event");
+        Ok(open)
+    }
+}
+
+/// A streamed answer that has begun.
+pub struct OpenStream {
+    streamed: Streamed,
+    pending: String,
+    chunks: BoxStream<'static, reqwest::Result<Bytes>>,
+}
+
+impl OpenStream {
+    /// Reads on; false at the end.
+    async fn read(&mut self) -> Result<bool> {
+        let Some(chunk) = self.chunks.next().await else { return Ok(false) };
+        self.pending.push_str(&String::from_utf8_lossy(&chunk.context("the stream broke")?));
+        while let Some(end) = self.pending.find("\n\n") {
+            let event: String = self.pending.drain(..end + 2).collect();
+            self.streamed.take(event.trim());
         }
-        Ok(streamed)
+        Ok(true)
+    }
+
+    /// Reads to the end.
+    ///
+    /// # Errors
+    /// When the stream broke; an `error` event is no error here.
+    pub async fn finish(mut self) -> Result<Streamed> {
+        while self.read().await? {}
+        Ok(self.streamed)
     }
 }
 
@@ -172,16 +222,16 @@ impl Streamed {
                 self.error = Some(value["error"].clone());
             }
             let choice = &value["choices"][0];
-            self.text.push_str(choice["delta"]["content"].as_str().unwrap_or_default());
+            self.words.text.push_str(choice["delta"]["content"].as_str().unwrap_or_default());
             if let Some(reason) = choice["finish_reason"].as_str() {
-                self.finish_reason = Some(reason.to_owned());
+                self.words.finish_reason = Some(reason.to_owned());
             }
         }
     }
 }
 
 /// The body of one question.
-pub fn chat_body(question: &str, max_tokens: u32, stream: bool) -> Value {
+pub fn chat_body(question: &str, max_tokens: usize, stream: bool) -> Value {
     json!({
         "model": CHAT_MODEL,
         "messages": [{"role": "user", "content": question}],

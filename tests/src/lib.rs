@@ -2,8 +2,10 @@
 //! them by pid. No assertion lives here.
 pub mod answers;
 pub mod client;
+pub mod documents;
 pub mod envoy_files;
 pub mod ports;
+pub mod swaps;
 pub mod tidegate;
 pub mod tools;
 pub mod wait;

