@@ -1,7 +1,7 @@
 //! What can go wrong in the command line and the supervisor: one variant per failed operation, each with a stable code and an exit code.
 use std::path::PathBuf;
 
-use crate::{cli::Problem, config::ConfigErrors};
+use crate::{config::ConfigErrors, problem::Problem};
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]

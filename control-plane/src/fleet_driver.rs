@@ -29,6 +29,8 @@ pub struct FleetDriver<S> {
     complained: bool,
     /// Workers that the pools want beyond `max_workers`; told when it changes.
     beyond: usize,
+    /// Workers whose token ended while the supervisor still had them.
+    revoked: BTreeSet<String>,
 }
 
 /// A worker that should run.
@@ -58,7 +60,7 @@ struct Running {
 impl<S: CredentialStore> FleetDriver<S> {
     /// `socket` is the supervisor's; tokens of the workers are kept in `store`.
     pub fn new(store: S, socket: PathBuf, max_workers: u32) -> Self {
-        Self { store, socket, max_workers, complained: false, beyond: 0 }
+        Self { store, socket, max_workers, complained: false, beyond: 0, revoked: BTreeSet::new() }
     }
 
     /// Runs until cancelled; the workers go on.
@@ -104,12 +106,16 @@ impl<S: CredentialStore> FleetDriver<S> {
         wanted
     }
 
-    async fn converge(&self, mut wanted: Vec<Wanted>) -> Result<()> {
+    async fn converge(&mut self, mut wanted: Vec<Wanted>) -> Result<()> {
         let running: Vec<Running> =
             serde_json::from_slice(&self.call("GET", None).await?).context("read the supervisor's workers")?;
         let known: BTreeSet<&str> = running.iter().map(|w| w.name.as_str()).collect();
+        self.revoked.retain(|name| known.contains(name.as_str()));
+        // Wanted again, but its process knows only the old token: it goes now, and the next round starts it anew.
+        wanted.retain(|w| !self.revoked.contains(&w.name));
         let gone: Vec<&Running> = running.iter().filter(|r| wanted.iter().all(|w| w.name != r.name)).collect();
         self.revoke(&gone).await?;
+        self.revoked.extend(gone.iter().map(|worker| worker.name.clone()));
         let mut new = 0;
         for worker in wanted.iter_mut().filter(|w| !known.contains(w.name.as_str())) {
             let role = NodeRole::Worker { pool: worker.pool.clone() };
@@ -164,10 +170,13 @@ impl<S: CredentialStore> FleetDriver<S> {
     }
 }
 
-/// The workers that all pools want, pools in order of their names.
+/// The workers that all pools want, pools in order of their names; those of a pool that has nothing to load come last, so that they
+/// take no place from others.
 fn wanted(snapshot: &Snapshot) -> Vec<Wanted> {
     let mut wanted = Vec::new();
-    for (pool, plan) in &snapshot.pools {
+    let mut pools: Vec<_> = snapshot.pools.iter().collect();
+    pools.sort_by_key(|(_, plan)| plan.versions.is_empty());
+    for (pool, plan) in pools {
         for replica in 0..plan.spec.replicas {
             let name = format!("{}.{}.{replica}", pool.namespace, pool.name);
             let pool = format!("{}/{}", pool.namespace, pool.name);

@@ -7,7 +7,10 @@ use std::sync::{
 use async_trait::async_trait;
 use axum::{Json, Router, extract::State, http::StatusCode, routing::get};
 use serde_json::{Value, json};
-use tidegate_policy::ports::{AdminToken, ApiKey, NodeToken, Page};
+use tidegate_policy::{
+    ports::{AdminToken, ApiKey, NodeToken, Page},
+    snapshot::{ObjectRef, PlannedVersion, PoolPlan},
+};
 
 use super::*;
 
@@ -114,8 +117,8 @@ fn names(names: &[&str]) -> BTreeSet<String> {
 
 #[tokio::test]
 async fn the_token_of_a_worker_that_goes_ends_before_the_supervisor_forgets_it() {
-    let bench = bench(&["a", "b", "c"]);
-    let (driver, supervisor) = (&bench.driver, &bench.supervisor);
+    let mut bench = bench(&["a", "b", "c"]);
+    let (driver, supervisor) = (&mut bench.driver, &bench.supervisor);
     supervisor.store.held.lock().unwrap().remove("b");
     *supervisor.refuses.lock().unwrap() = true;
     assert!(driver.converge(vec![worker("a")]).await.is_err(), "the supervisor refuses");
@@ -128,9 +131,23 @@ async fn the_token_of_a_worker_that_goes_ends_before_the_supervisor_forgets_it()
 }
 
 #[tokio::test]
+async fn a_worker_that_is_wanted_again_after_its_token_ended_starts_anew() {
+    let mut bench = bench(&["a", "b"]);
+    let (driver, supervisor) = (&mut bench.driver, &bench.supervisor);
+    *supervisor.refuses.lock().unwrap() = true;
+    assert!(driver.converge(vec![worker("a")]).await.is_err(), "b's token has ended, its process has not");
+    *supervisor.refuses.lock().unwrap() = false;
+    driver.converge(vec![worker("a"), worker("b")]).await.unwrap();
+    assert_eq!(*supervisor.names.lock().unwrap(), ["a"]);
+    driver.converge(vec![worker("a"), worker("b")]).await.unwrap();
+    assert_eq!(*supervisor.names.lock().unwrap(), ["a", "b"]);
+    assert_eq!(*supervisor.store.held.lock().unwrap(), names(&["a", "b"]), "with a token of its own");
+}
+
+#[tokio::test]
 async fn a_token_that_cannot_be_revoked_keeps_its_worker_known_and_spares_no_other() {
-    let bench = bench(&["a", "b", "c"]);
-    let (driver, supervisor) = (&bench.driver, &bench.supervisor);
+    let mut bench = bench(&["a", "b", "c"]);
+    let (driver, supervisor) = (&mut bench.driver, &bench.supervisor);
     supervisor.store.stuck.lock().unwrap().insert("a".to_owned());
     assert!(driver.converge(Vec::new()).await.is_err());
     assert_eq!(*supervisor.store.held.lock().unwrap(), names(&["a"]));
@@ -164,4 +181,33 @@ fn too_many_wanted_workers_are_told_when_their_number_changes() {
             assert_eq!(warnings.0.load(Ordering::SeqCst), told, "{wanted}");
         }
     });
+}
+
+/// A plan of one worker, with or without something to load.
+fn plan(name: &str, versions: &[&str]) -> (ObjectRef, PoolPlan) {
+    let pool = ObjectRef { namespace: "default".to_owned(), name: name.to_owned() };
+    let spec = json!({"modelRef": {"name": "m"}, "versions": ["v1"], "replicas": 1});
+    let version = |name: &&str| {
+        let version = json!({"name": name, "uri": "file:m", "task": "Embedding", "files": []});
+        PlannedVersion { version: serde_json::from_value(version).unwrap(), retained: false }
+    };
+    let plan = PoolPlan {
+        pool: pool.clone(),
+        generation: 1,
+        model: ObjectRef { namespace: "default".to_owned(), name: "m".to_owned() },
+        model_id: "m".to_owned(),
+        spec: serde_json::from_value(spec).unwrap(),
+        versions: versions.iter().map(version).collect(),
+        limits: Vec::new(),
+    };
+    (pool, plan)
+}
+
+#[test]
+fn a_pool_with_nothing_to_load_takes_no_place_from_others() {
+    let pools = [plan("a-typo", &[]), plan("b-good", &["v1"]), plan("c-good", &["v1"])].into_iter().collect();
+    let (targets, arms, limits, api_keys) = Default::default();
+    let snapshot = Snapshot { revision: 1, targets, arms, pools, limits, api_keys };
+    let names: Vec<_> = wanted(&snapshot).into_iter().map(|w| w.pool).collect();
+    assert_eq!(names, ["default/b-good", "default/c-good", "default/a-typo"]);
 }

@@ -5,6 +5,7 @@ pub mod compile_loop;
 pub mod config;
 pub mod error;
 pub mod fleet_driver;
+pub mod problem;
 pub mod serve;
 pub mod status_writer;
 pub mod telemetry;

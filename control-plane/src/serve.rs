@@ -33,8 +33,10 @@ use crate::{
 };
 use parts::Parts;
 
-/// Streams that one node may have open on each gRPC service: it needs one, and another while it comes back.
-const STREAMS_PER_NODE: usize = 8;
+/// ADS streams that one node may have open: a gRPC client may open one for each of its targets.
+const ADS_STREAMS_PER_NODE: usize = 64;
+/// Fleet streams that one worker may have open: it needs one, and another while it comes back.
+const FLEET_STREAMS_PER_NODE: usize = 8;
 const PRUNE_EVERY: Duration = Duration::from_secs(3_600);
 /// How long the parts may take to end after a signal.
 const STOP_LIMIT: Duration = Duration::from_secs(8);
@@ -72,11 +74,11 @@ pub async fn run(settings: Settings) -> Result<()> {
         parts.add("the fleet driver", quiet(driver.run(snapshot.clone(), stop.clone())));
     }
 
-    let bounds = ads::Settings { max_streams_per_node: STREAMS_PER_NODE, ..ads::Settings::default() };
+    let bounds = ads::Settings { max_streams_per_node: ADS_STREAMS_PER_NODE, ..ads::Settings::default() };
     let ads = AdsServer::with_settings((hub, drain.clone()), tokens.clone(), nodes.clone(), bounds);
     let fleet_settings = FleetSettings {
         allowed: settings.allowed_worker_ips.clone(),
-        max_streams_per_node: STREAMS_PER_NODE,
+        max_streams_per_node: FLEET_STREAMS_PER_NODE,
         ..FleetSettings::default()
     };
     let fleet =

@@ -40,6 +40,10 @@ pub const NODE_POOL: &str = "tidegate.pool";
 /// Key in the ADS node metadata: "ip:port" of a worker.
 pub const NODE_ADDRESS: &str = "tidegate.address";
 
+/// How long a gateway keeps an unused connection to a worker, seconds; a worker keeps it longer, so that it does not close one
+/// just as it is picked.
+pub const GATEWAY_IDLE_SECONDS: u64 = 20;
+
 /// Most versions that a pool may ask its workers to keep.
 pub const MAX_DECLARED_VERSIONS: usize = 16;
 /// Most versions beside those that a worker keeps because a route still points at them: as many as a model may have.

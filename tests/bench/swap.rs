@@ -10,6 +10,7 @@ use std::{
 use anyhow::Result;
 use system_tests::{
     client::{Client, chat_body},
+    documents::limit,
     swaps::{loads, swap_to, worker_addresses},
     tidegate::Tidegate,
 };
@@ -39,13 +40,22 @@ pub async fn swap(tidegate: &Tidegate, client: &Client) -> Result<()> {
     let take = || std::mem::take(&mut *times.lock().unwrap_or_else(PoisonError::into_inner));
     tokio::time::sleep(Duration::from_secs(8)).await;
     let before = take().into_iter().collect::<Result<Vec<f64>>>()?;
+    // As many writes by the same command line and as many probes, without weights: what is left is the price of the swap itself.
+    for n in 0..SWAPS {
+        let rate = 1_000_000 + n as u64;
+        tidegate.apply(&limit("[{type: Tenant}]", rate, rate)).await?;
+        client.chat("What is assert?", &[("x-user-id", "probe")]).await?.expect(200)?;
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    let writes = take().into_iter().collect::<Result<Vec<f64>>>()?;
     for n in 0..SWAPS {
         swap_to(tidegate, client, ["v2", "v1"][n % 2]).await?;
     }
     let during = take().into_iter().collect::<Result<Vec<f64>>>()?;
     stop.store(true, Ordering::Relaxed);
     clients.join_all().await;
-    print("request of 8 tokens, no swap", before);
+    print("request of 8 tokens, nothing changes", before);
+    print(&format!("request of 8 tokens, during {SWAPS} other writes"), writes);
     print(&format!("request of 8 tokens, during {SWAPS} swaps"), during);
     for worker in worker_addresses(tidegate, "default/chat-stable").await? {
         println!("loads of weights at {worker} so far: {}", loads(&worker).await?);

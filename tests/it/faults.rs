@@ -143,7 +143,7 @@ async fn all_kept(tidegate: &Tidegate, answered: &[Written]) -> Result<()> {
                 kept.insert((name.clone(), item["revision"].as_u64().context("revision")?), rate);
             }
             let Some(next) = answer["metadata"]["continue"].as_str() else { break };
-            page = format!("{all}&after={next}");
+            page = format!("{all}&continue={next}");
         }
     }
     for write in answered {

@@ -16,7 +16,11 @@ use tonic::{Request, Status, metadata::MetadataValue, transport::Endpoint};
 use crate::{
     api::App,
     drain::Phase,
-    hotswap::report::{Phase as VersionPhase, VersionStatus},
+    hotswap::{
+        plan::VersionKey,
+        report::{Phase as VersionPhase, VersionStatus},
+        table::Table,
+    },
 };
 
 /// Until the control plane says otherwise.
@@ -90,6 +94,7 @@ impl Reporter {
                     changed.map_err(|_| Status::cancelled("the worker ends"))?;
                     reports.send(self.report()).await.map_err(gone)?;
                 }
+                () = self.app.stuck_changed.notified() => reports.send(self.report()).await.map_err(gone)?,
                 () = tokio::time::sleep(interval) => reports.send(self.report()).await.map_err(gone)?,
             }
         }
@@ -107,6 +112,7 @@ impl Reporter {
 
     fn report(&mut self) -> WorkerReport {
         let versions = self.versions.borrow_and_update().clone();
+        let table = self.app.table.load();
         let state = match self.app.phases.now() {
             Phase::Settling | Phase::Draining => State::Draining,
             Phase::Running if self.app.is_ready() => State::Ready,
@@ -118,7 +124,7 @@ impl Reporter {
             pool: self.pool.clone(),
             address: self.address.clone(),
             state: state.into(),
-            versions: versions.into_iter().map(version).collect(),
+            versions: versions.into_iter().map(|status| version(status, &table)).collect(),
             load: Some(self.load()),
             labels: Default::default(),
             build: env!("CARGO_PKG_VERSION").to_owned(),
@@ -145,7 +151,16 @@ pub fn rows(app: &App) -> (u32, u32) {
     (running, inside.saturating_sub(running))
 }
 
-fn version(status: VersionStatus) -> VersionReport {
+/// The error of a version whose engine call cannot be stopped.
+const STUCK: &str =
+    "TG-2222: an engine call runs on although it was told to stop; the version takes no requests until it ends";
+
+/// A version whose lane is stuck counts as failed, so that requests go elsewhere; it serves again when the call has ended.
+fn version(status: VersionStatus, table: &Table) -> VersionReport {
+    if is_stuck(&status, table) {
+        let (state, error) = (VersionState::Failed.into(), STUCK.to_owned());
+        return VersionReport { name: status.name, state, digest: status.digest, error };
+    }
     let state = match status.phase {
         VersionPhase::Loading => VersionState::Loading,
         VersionPhase::Serving => VersionState::Serving,
@@ -154,4 +169,14 @@ fn version(status: VersionStatus) -> VersionReport {
         VersionPhase::Failed => VersionState::Failed,
     };
     VersionReport { name: status.name, state: state.into(), digest: status.digest, error: status.error }
+}
+
+/// Whether the copy that should answer cannot.
+fn is_stuck(status: &VersionStatus, table: &Table) -> bool {
+    let copy =
+        |key: &VersionKey| key.name == status.name && key.model_id == status.model_id && key.digest == status.digest;
+    let mut copies = table.versions.iter().filter(|serving| copy(&serving.key)).peekable();
+    matches!(status.phase, VersionPhase::Serving | VersionPhase::Retiring)
+        && copies.peek().is_some()
+        && copies.all(|serving| serving.lane.stats.is_stuck())
 }

@@ -2,6 +2,7 @@
 use std::{ffi::OsString, process::ExitCode, sync::Arc, time::Duration};
 
 use tidegate_engine::{ModelRoots, Provider as EngineProvider, Runtime, RuntimeConfig};
+use tidegate_proto::contract::GATEWAY_IDLE_SECONDS;
 use tokio::signal::unix::{SignalKind, signal};
 use tonic::transport::Endpoint;
 
@@ -15,8 +16,8 @@ use crate::{
     worker::{Parts, Worker},
 };
 
-/// How long a connection may take to show its first request.
-const FIRST_REQUEST: Duration = Duration::from_secs(10);
+/// How long a connection may take to show its first request. Gateways open some ahead of need and let go of them before that.
+const FIRST_REQUEST: Duration = Duration::from_secs(GATEWAY_IDLE_SECONDS + 10);
 /// How long the end may wait for work on other threads, such as the tokens of a text that nobody waits for any more.
 const LAST_WORK: Duration = Duration::from_secs(1);
 /// Exit status for a configuration that is not valid (sysexits: EX_USAGE).

@@ -9,7 +9,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::{sync::watch, task::JoinHandle};
+use tokio::{
+    sync::{Notify, watch},
+    task::JoinHandle,
+};
 
 use crate::{
     api::{App, Intake, router},
@@ -64,7 +67,7 @@ impl Worker {
         let metrics = Arc::new(parts.telemetry.metrics());
         let server = Server::bind(parts.listen, parts.max_connections, parts.first_request, metrics.clone()).await?;
         let defaults = PoolSettings::default();
-        let stop_at = Arc::new(OnceLock::new());
+        let (stop_at, stuck_changed) = (Arc::new(OnceLock::new()), Arc::new(Notify::new()));
         let tuning = Tuning {
             max_batch: AtomicU32::new(defaults.max_batch),
             max_delay_ms: AtomicU64::new(2),
@@ -74,6 +77,7 @@ impl Worker {
             stats: Arc::default(),
             tuning: Arc::new(tuning),
             metrics: metrics.clone(),
+            stuck_changed: stuck_changed.clone(),
             stop_at: stop_at.clone(),
         };
         let app = Arc::new(App {
@@ -85,6 +89,7 @@ impl Worker {
             telemetry: parts.telemetry,
             phases: Arc::new(Phases::default()),
             totals: Arc::default(),
+            stuck_changed,
         });
         let (report, versions) = watch::channel(Vec::new());
         let outlets = Outlets { table: app.table.clone(), queue: app.queue.clone(), report, lanes };

@@ -48,7 +48,7 @@ pub(crate) enum Verdict {
 impl Delivery {
     /// The client answered the response with this nonce. An ACK costs as much as the response carried.
     pub fn answer(&mut self, nonce: u64, error: Option<&str>) -> Verdict {
-        let answered = self.take_answered(nonce, error.is_some());
+        let (answered, given_up) = self.take_answered(nonce, error.is_some());
         if answered.is_empty() {
             return Verdict::Stale;
         }
@@ -60,6 +60,10 @@ impl Delivery {
             }
             Some(error) => Some(self.refuse(&answered, error)),
         };
+        if given_up && answered.iter().all(|response| response.group.is_empty()) {
+            // Nothing that was refused is wanted any more.
+            self.clear_error();
+        }
         // A later response may have changed again what this one brought or took away.
         let late = std::mem::take(&mut self.late);
         late.iter().for_each(|response| self.doubt(&response.group));
@@ -89,8 +93,9 @@ impl Delivery {
         self.split(&group, error)
     }
 
-    /// Takes the response with this nonce and all before it off the lists; none when no answer to it is waited for.
-    fn take_answered(&mut self, nonce: u64, refused: bool) -> Vec<InFlight> {
+    /// Takes the response with this nonce and all before it off the lists; none when no answer to it is waited for. True
+    /// when something in them was given up by name or taken away meanwhile: it is left out and does not come back.
+    fn take_answered(&mut self, nonce: u64, refused: bool) -> (Vec<InFlight>, bool) {
         let awaited = self.in_flight.take_if(|response| response.nonce == nonce);
         // Merged responses are accepted by the answer to the last of them, and refused by the refusal of any.
         let is_answered =
@@ -100,12 +105,14 @@ impl Delivery {
             None => self.late.iter().position(is_answered).map_or(0, |at| at + 1),
         };
         let mut answered: Vec<_> = self.late.drain(..late).collect();
-        for response in &mut answered {
-            // What was given up by name or taken away meanwhile does not come back.
-            response.group.adds.retain(|entry| self.known.contains_key(entry.name()));
+        let mut given_up = false;
+        for InFlight { group, .. } in &mut answered {
+            let sent = group.adds.len();
+            group.adds.retain(|entry| self.known.contains_key(entry.name()));
+            given_up |= group.adds.len() < sent;
         }
         answered.extend(awaited);
-        answered
+        (answered, given_up)
     }
 
     /// The client has what a response carried.
@@ -156,6 +163,16 @@ impl Delivery {
             added.map(|add| add.version() == entry.version()).or(removed.then_some(false))
         });
         last.unwrap_or(false)
+    }
+
+    /// What a full state may take back to what it was: in doubt since a refusal. What is in doubt only because it was not
+    /// answered stands in every full state as it was sent.
+    pub fn taken_back(&self) -> Vec<Arc<str>> {
+        let groups = || self.late.iter().map(|response| &response.group);
+        let added = groups().flat_map(|group| group.adds.iter().map(|entry| entry.name()));
+        let as_sent: BTreeSet<_> = added.chain(groups().flat_map(|group| &group.removes)).collect();
+        let doubtful = self.known.iter().filter(|(name, known)| !known.certain && !as_sent.contains(name));
+        doubtful.map(|(name, _)| name.clone()).collect()
     }
 
     /// What is on its way to the client on top of what it is known to hold: the newest of each name, None for a removal.

@@ -23,6 +23,7 @@ pub mod stream;
 mod subscription;
 pub mod types;
 mod view;
+mod warming;
 pub mod wire;
 
 pub use delta::DeltaRequest;

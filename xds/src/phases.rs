@@ -62,9 +62,8 @@ impl Stream {
         let Some(sent) = self.pump_type(CLUSTER, &|_| may_remove, turn) else { return };
         if self.variant == Variant::Sotw {
             // After a refusal the full state may take a cluster back to what it was: that is a change to the client as well.
-            let doubtful = self.types.get(CLUSTER).into_iter().flat_map(|d| d.known.iter().filter(|(_, k)| !k.certain));
-            let doubtful: Vec<_> = doubtful.map(|(name, _)| name.clone()).collect();
-            self.push_endpoints_of(&doubtful, false, turn.now_ms);
+            let taken_back = self.types.get(CLUSTER).map(Delivery::taken_back).unwrap_or_default();
+            self.push_endpoints_of(&taken_back, false, turn.now_ms);
         }
         self.push_endpoints_of(&sent, true, turn.now_ms);
     }
@@ -196,10 +195,8 @@ impl Stream {
             return;
         }
         let view = self.view_for(ENDPOINT);
-        for name in std::mem::take(&mut self.unfinished) {
-            self.warming.entry(name).or_insert(self.nonce);
-        }
-        for name in self.warming.keys() {
+        self.warming.begin_inherited(self.nonce);
+        for name in self.warming.names() {
             if delivery.sub.wants(name) {
                 delivery.forced.insert(name.clone());
                 delivery.look_at(name.clone(), &view);

@@ -63,7 +63,8 @@ impl Delivery {
                 self.refused.insert(Refused { name: name.clone(), version, error: error.to_owned() });
                 refused.push(name);
             }
-            if group.removes.is_empty() {
+            // The error of an empty response is nobody's and stays.
+            if group.removes.is_empty() && !group.adds.is_empty() {
                 self.clear_error();
             }
             // A refused removal is not repeated; the client keeps what it wants to keep.

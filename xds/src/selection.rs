@@ -44,9 +44,12 @@ impl Delivery {
             return None;
         }
         // A full state would carry along what is not answered yet, and its refusal would say nothing about the part that is
-        // tried: the search for a culprit takes one response at a time, however long the answers take.
+        // tried: the search for a culprit takes one response at a time, however long the answers take. What is new waits with
+        // it, and so does whatever needs that.
         if self.form == Form::Full && !self.probes.is_empty() && !self.late.is_empty() {
-            self.settled = self.settled.max(self.cursor);
+            if self.dirty.is_empty() {
+                self.settled = self.settled.max(self.cursor);
+            }
             return None;
         }
         if let Some(group) = self.next_probe(terms.view) {

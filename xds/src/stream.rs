@@ -9,6 +9,7 @@ use crate::{
     selection::{Form, Selected},
     status::TypeStatus,
     types::{self, Tier},
+    warming::Warming,
     wire::Response,
 };
 
@@ -101,16 +102,12 @@ pub struct Stream {
     /// The state whose routes are on their way: see `phases`.
     pub(crate) checkpoint: Arc<GroupState>,
     pub(crate) types: BTreeMap<Arc<str>, Delivery>,
-    /// Clusters that were sent and whose endpoints were not answered since, with the nonce of the response that carried the
-    /// cluster: an older answer of endpoints does not count. Looked up by name only: a client that does not ask for endpoints
-    /// (yet) leaves all its clusters here.
-    pub(crate) warming: BTreeMap<Arc<str>, u64>,
+    /// Clusters that were sent and whose endpoints were not answered since.
+    pub(crate) warming: Warming,
     /// Those of them that are new to the client: no route may name them yet.
     pub(crate) gating: BTreeSet<Arc<str>>,
-    /// When the newest of them began to hold up routes.
+    /// When the newest of them began to hold up routes: when its cluster was written.
     pub(crate) gated_since_ms: u64,
-    /// Clusters that were warming when the node's last stream ended.
-    pub(crate) unfinished: BTreeSet<Arc<str>>,
     /// The stream is old enough that its types can be taken as known.
     pub(crate) grace_over: bool,
     pub(crate) nonce: u64,
@@ -139,10 +136,9 @@ impl Stream {
             checkpoint: state.clone(),
             latest: state,
             types: BTreeMap::new(),
-            warming: BTreeMap::new(),
+            warming: Warming::default(),
             gating: BTreeSet::new(),
             gated_since_ms: now_ms,
-            unfinished: BTreeSet::new(),
             grace_over: false,
             nonce: 0,
         }
@@ -175,12 +171,16 @@ impl Stream {
         turn.actions
     }
 
-    /// The response of this type that waited to be written is on its way now: the time for its answer begins. Not needed where
-    /// actions are performed at once.
+    /// The response of this type that waited to be written is on its way now: the time for its answer begins, and for clusters
+    /// the time for which they hold up routes. Not needed where actions are performed at once.
     pub fn on_written(&mut self, type_url: &str, now_ms: u64) {
         let waiting = self.types.get_mut(type_url).and_then(|delivery| delivery.in_flight.as_mut());
         if let Some(response) = waiting {
             response.sent_ms = response.sent_ms.max(now_ms);
+            let mut sent = response.group.adds.iter();
+            if types::tier(type_url) == Tier::Clusters && sent.any(|entry| self.gating.contains(entry.name())) {
+                self.gated_since_ms = self.gated_since_ms.max(now_ms);
+            }
         }
     }
 
@@ -229,7 +229,7 @@ impl Stream {
         }
     }
 
-    /// Endpoints were answered after their cluster was sent, or the cluster is gone: nothing to wait for. Nor does
+    /// Endpoints that were sent after their cluster were answered, or the cluster is gone: nothing to wait for. Nor does
     /// a refused cluster hold up routes.
     fn warmed(&mut self, delivery: &Delivery, answered: &InFlight) {
         let tier = types::tier(&delivery.type_url);
@@ -237,10 +237,10 @@ impl Stream {
             answered.group.removes.iter().for_each(|name| self.stop_warming(name));
         }
         for entry in &answered.group.adds {
-            let Some(nonce) = self.warming.get(entry.name()) else { continue };
+            let Some(nonce) = self.warming.nonce(entry.name()) else { continue };
             if tier == Tier::Clusters && delivery.refused.get(entry.name()).is_some() {
                 self.gating.remove(entry.name());
-            } else if tier == Tier::Endpoints && answered.nonce > *nonce {
+            } else if tier == Tier::Endpoints && answered.first_nonce > nonce {
                 self.stop_warming(entry.name());
             }
         }
@@ -270,13 +270,14 @@ impl Stream {
 
     /// Clusters whose endpoints were not answered when the stream ended. Give them to the node's next stream: the client
     /// counts endpoints that it had before as held, and a cluster that it was warming would wait for them in vain.
-    pub fn unfinished(&self) -> BTreeSet<Arc<str>> {
-        self.warming.keys().chain(&self.unfinished).cloned().collect()
+    /// O(1), and the same `Arc` as before, while nothing changes.
+    pub fn unfinished(&mut self) -> Arc<BTreeSet<Arc<str>>> {
+        self.warming.all()
     }
 
     /// See [`Self::unfinished`]; before the first request.
     pub fn resume(&mut self, unfinished: BTreeSet<Arc<str>>) {
-        self.unfinished = unfinished;
+        self.warming.inherit(unfinished);
     }
 
     /// Turns a selection into a response and remembers it.

@@ -194,6 +194,10 @@ impl NodeAuth for TokenTable {
         // The table is keyed by the hash, so the time of a look-up says nothing about a token.
         self.0.load().nodes.get(&sha256(plain(bearer))).cloned()
     }
+
+    fn is_ready(&self) -> bool {
+        self.is_filled()
+    }
 }
 
 impl std::fmt::Debug for TokenTable {

@@ -143,7 +143,8 @@ fn test_implies(premise: &ValueTest, conclusion: &ValueTest) -> bool {
         (ValueTest::Exact(value), ValueTest::Prefix(prefix)) => value.starts_with(prefix),
         (ValueTest::Prefix(longer), ValueTest::Prefix(shorter)) => longer.starts_with(shorter),
         (ValueTest::Regex { source: a, .. }, ValueTest::Regex { source: b, .. }) => a == b,
-        // To ask a pattern would build it, for every pair of rules at every compile.
+        // To ask a pattern would build it at every compile, and for little: precedence puts an exact value before a pattern, so it
+        // stands behind one only when the rule with the pattern asks for that value, too.
         (ValueTest::Exact(_), ValueTest::Regex { .. })
         | (ValueTest::Prefix(_), ValueTest::Exact(_) | ValueTest::Regex { .. })
         | (ValueTest::Regex { .. }, ValueTest::Exact(_) | ValueTest::Prefix(_))

@@ -163,8 +163,8 @@ pub trait ObjectStore: Send + Sync {
         author: &Author,
         dry_run: bool,
     ) -> Result<Vec<(StoredObject, Outcome)>, StoreError>;
-    /// As `rollback`, but only while the newest revision of the store is `on`; else [`StoreError::Conflict`]. So what was
-    /// checked of a dry run that began at `on` is what is done.
+    /// As `rollback`, but only while the newest revision of the store (with `key`: that object's revision, 0 when there is none)
+    /// is `on`; else [`StoreError::Conflict`]. So what was checked of a dry run that began at `on` is what is done.
     async fn rollback_on(
         &self,
         on: i64,
@@ -303,4 +303,9 @@ pub trait CredentialStore: Send + Sync {
 /// Checks the token of a gRPC stream; answered from memory, so a node can come back while the database is away.
 pub trait NodeAuth: Send + Sync {
     fn authenticate(&self, bearer: &str) -> Option<NodeIdentity>;
+
+    /// Whether the tokens are known yet; until then a good one cannot be told from a bad one.
+    fn is_ready(&self) -> bool {
+        true
+    }
 }

@@ -11,7 +11,7 @@ use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use reqwest::{Method, Url, header};
 use serde_json::Value;
 
-use super::problem::Problem;
+use crate::problem::Problem;
 use crate::{config::Secret, error::Error};
 
 /// Longest wait for one answer.

@@ -10,14 +10,12 @@ mod keys;
 mod nodes;
 mod objects;
 mod output;
-mod problem;
 mod start;
 
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 pub use connect::{Client, ConnectArgs};
-pub use problem::{Problem, ProblemError};
 
 use crate::error::Error;
 

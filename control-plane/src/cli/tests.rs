@@ -4,6 +4,7 @@ use serde_json::json;
 use tidegate_policy::kinds::Kind;
 
 use super::*;
+use crate::problem::Problem;
 
 #[test]
 fn the_command_line_is_consistent_and_every_command_shows_an_example() {

@@ -169,7 +169,7 @@ pub const FIELDS: &[Field] = &[
         secret: false,
         default: "true",
         value_name: "BOOL",
-        help: "Whether the gateway refuses requests without an API key",
+        help: "Whether the gateway refuses requests without an API key; a wrong or foreign key is refused in any case",
     },
     row!(
         "allowed_worker_ips",

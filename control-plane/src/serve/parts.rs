@@ -37,16 +37,27 @@ impl Parts {
     /// # Errors
     /// When a part ended by itself, or the signal cannot be waited for.
     pub async fn run(mut self, signal: impl Future<Output = Result<()>>, limit: Duration) -> Result<()> {
-        let ended = tokio::select! {
-            Some(ended) = self.tasks.join_next_with_id() => Err(self.failure(ended)),
+        // A part that breaks may take others with it, quietly: the first that says why is the one to name.
+        let mut only_quiet = false;
+        let mut ended = tokio::select! {
+            Some(ended) = self.tasks.join_next_with_id() => {
+                only_quiet = quiet(&ended);
+                Err(self.failure(ended))
+            }
             signal = signal => signal,
         };
         self.stop.cancel();
         self.drain.send_replace(true);
         let all = async {
-            while let Some(ended) = self.tasks.join_next_with_id().await {
-                if !matches!(ended, Ok((_, Ok(())))) {
-                    tracing::warn!("{:#}", self.failure(ended));
+            while let Some(next) = self.tasks.join_next_with_id().await {
+                if quiet(&next) {
+                    continue;
+                }
+                let failure = self.failure(next);
+                if std::mem::take(&mut only_quiet) {
+                    ended = Err(failure);
+                } else {
+                    tracing::warn!("{failure:#}");
                 }
             }
         };
@@ -68,6 +79,10 @@ impl Parts {
             Err(error) => anyhow::Error::new(error).context(format!("{name} ended")),
         }
     }
+}
+
+fn quiet(ended: &Ended) -> bool {
+    matches!(ended, Ok((_, Ok(()))))
 }
 
 #[cfg(test)]
@@ -129,6 +144,19 @@ mod tests {
             assert!(text.starts_with("the loop ended") && text.contains(says), "{text}");
             assert!(scene.finished.load(Ordering::SeqCst), "the others are stopped in order");
         }
+    }
+
+    #[tokio::test]
+    async fn the_part_that_broke_is_named_and_not_one_that_it_took_along() {
+        let mut scene = scene();
+        let stop = scene.stop.clone();
+        scene.parts.add("the follower", async { Ok(()) });
+        scene.parts.add("the loop", async move {
+            stop.cancelled().await;
+            Err(anyhow!("the bug"))
+        });
+        let error = scene.parts.run(std::future::pending(), LIMIT).await.unwrap_err();
+        assert_eq!(format!("{error:#}"), "the loop ended: the bug");
     }
 
     #[tokio::test]

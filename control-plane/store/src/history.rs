@@ -25,9 +25,9 @@ impl PgStore {
         key: Option<&ObjectKey>,
         Ask { limit, after }: Ask<'_>,
     ) -> Result<Page<Revision>, Fail> {
-        // Newest first; within a revision by object.
+        // Newest first; within a revision by object. The first condition is where the primary key is entered.
         const SQL: &str = "SELECT revision, at, author, source, kind, namespace, name, outcome, spec FROM revisions
-             WHERE (revision < $1 OR (revision = $1 AND (kind, namespace, name) > ($2, $3, $4)))
+             WHERE revision <= $1 AND (revision < $1 OR (kind, namespace, name) > ($2, $3, $4))
                AND ($5::text IS NULL OR (kind = $5 AND namespace = $6 AND name = $7))
              ORDER BY revision DESC, kind, namespace, name LIMIT $8";
         let (revision, kind, namespace, name) = after.map_or(Ok((i64::MAX, "", "", "")), token)?;
@@ -67,9 +67,14 @@ impl PgStore {
         by: By<'_>,
     ) -> Result<Vec<(StoredObject, Outcome)>, Fail> {
         let mut tx = WriteTx::begin(&self.pool, by).await?;
-        if let Some(expected) = on.filter(|on| *on != tx.current()) {
-            let key = "the policy store".to_owned();
-            return Err(StoreError::Conflict { key, expected, actual: tx.current() }.into());
+        let mut present = present(&mut tx, key).await?;
+        // One object is brought back whatever others write elsewhere.
+        let (about, actual) = match key {
+            Some(key) => (text(key), present.get(key).map_or(0, |object| object.revision)),
+            None => ("the policy store".to_owned(), tx.current()),
+        };
+        if let Some(expected) = on.filter(|on| *on != actual) {
+            return Err(StoreError::Conflict { key: about, expected, actual }.into());
         }
         if revision < 1 || revision > tx.current() {
             return Err(bad(format!("there is no revision {revision}; the newest is {}", tx.current())));
@@ -80,7 +85,6 @@ impl PgStore {
             let kept = tx.kept_from;
             return Err(bad(format!("the history is kept from revision {kept} on; revision {revision} is older")));
         }
-        let mut present = present(&mut tx, key).await?;
         let mut keys: Vec<ObjectKey> = past.keys().chain(present.keys()).cloned().collect();
         keys.sort();
         keys.dedup();

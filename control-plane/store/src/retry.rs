@@ -21,6 +21,20 @@ impl PgStore {
         F: Fn() -> R + Send,
         R: Future<Output = Result<T, Fail>> + Send,
     {
+        self.run_within(self.options.call_timeout, name, call).await
+    }
+
+    /// As [`PgStore::run`], for a call that may take `limit`.
+    pub(crate) async fn run_within<T, F, R>(
+        &self,
+        limit: Duration,
+        name: &'static str,
+        call: F,
+    ) -> Result<T, StoreError>
+    where
+        F: Fn() -> R + Send,
+        R: Future<Output = Result<T, Fail>> + Send,
+    {
         let all = async {
             let mut attempt = 1;
             loop {
@@ -34,7 +48,7 @@ impl PgStore {
                 }
             }
         };
-        let result = match tokio::time::timeout(self.options.call_timeout, all).await {
+        let result = match tokio::time::timeout(limit, all).await {
             Ok(result) => result,
             Err(elapsed) => Err(Fail::Unanswered(elapsed)),
         };

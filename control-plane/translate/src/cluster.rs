@@ -23,6 +23,7 @@ use envoy_types::pb::envoy::{
 };
 use prost::Message;
 use tidegate_policy::snapshot::{Arm, Snapshot};
+use tidegate_proto::contract::GATEWAY_IDLE_SECONDS;
 use tidegate_xds::resources::ResourceSet;
 
 use crate::{
@@ -109,8 +110,7 @@ fn http1() -> ProtocolConfig {
 fn protocol(config: ProtocolConfig) -> HashMap<String, envoy_types::pb::google::protobuf::Any> {
     let options = HttpProtocolOptions {
         common_http_protocol_options: Some(CommonOptions {
-            // Shorter than a worker keeps an idle connection, so that the worker does not close one just as it is picked.
-            idle_timeout: span(Duration::from_secs(20)),
+            idle_timeout: span(Duration::from_secs(GATEWAY_IDLE_SECONDS)),
             ..Default::default()
         }),
         upstream_protocol_options: Some(UpstreamProtocolOptions::ExplicitHttpConfig(ExplicitHttpConfig {

@@ -38,7 +38,7 @@ pub struct VersionReport {
     /// Digest over the sorted (path, sha256) pairs of the version, lower-case hex.
     #[prost(string, tag = "3")]
     pub digest: ::prost::alloc::string::String,
-    /// Why a load failed; empty otherwise. Begins with a stable code, `TG-nnnn`.
+    /// Why it does not answer, or why what is to replace it cannot; empty otherwise. Begins with a stable code, `TG-nnnn`.
     #[prost(string, tag = "4")]
     pub error: ::prost::alloc::string::String,
 }

@@ -78,6 +78,11 @@ pub(crate) struct LoaderTurn<'a> {
 }
 
 impl Runtime {
+    /// Threads of one engine step; 0 means one per core.
+    pub fn intra_threads(&self) -> usize {
+        self.config.intra_threads
+    }
+
     /// Loads the library and checks the provider. Called again, it shares the process's environment; another library is an
     /// error then.
     pub fn start(config: RuntimeConfig) -> Result<Arc<Self>, EngineError> {

@@ -20,7 +20,10 @@ use crate::{
     drain::Phase,
     error::RequestError,
     hotswap::table::Serving,
-    lane::job::{Clock, Held, Timing},
+    lane::{
+        job::{Clock, Timing},
+        reply::Held,
+    },
 };
 
 /// Texts longer than this are tokenised off the async threads.
@@ -31,7 +34,7 @@ const VERSION: HeaderName = HeaderName::from_static(HEADER_MODEL_VERSION);
 pub struct Admitted {
     pub serving: Arc<Serving>,
     pub clock: Clock,
-    /// Its place in the queue and its permits; goes with the job into the lane.
+    /// Its place in the queue and its permits; shared with the lane.
     pub held: Held,
     /// `RateLimit` headers of the tightest limit.
     pub limit_headers: Vec<(&'static str, String)>,
@@ -78,7 +81,8 @@ impl Intake {
         Self { bodies: Arc::new(Semaphore::new(bodies)), tokenisers: Arc::new(Semaphore::new(tokenisers)) }
     }
 
-    /// Each body counts with the bytes that have arrived, so that slow senders keep nobody out.
+    /// Each body counts with the bytes that have arrived, not with those that it announces: a slow sender keeps others out with
+    /// what it has sent, until its time ([`BODY_TIMEOUT`]) is over.
     async fn read(&self, mut body: Body) -> Result<Arrived, RequestError> {
         let full = |_| RequestError::BodiesFull { max: MAX_BODIES };
         let mut arrived =
@@ -162,7 +166,7 @@ pub fn admit(app: &App, headers: &HeaderMap, model: &str, endpoint: &'static str
         let quota = standing.quota;
         vec![("ratelimit", limit), ("ratelimit-policy", policy(&standing.limit, quota.rate, quota.window_ms))]
     });
-    let held = Box::new((place, permit, Stopwatch::start(endpoint, &app.metrics)));
+    let held = Held::new((place, permit, Stopwatch::start(endpoint, &app.metrics)));
     Ok(Admitted { clock: Clock::start(table.pool.inference), serving, held, limit_headers })
 }
 

@@ -1,5 +1,6 @@
-//! `POST /v1/chat/completions`, plain and streamed. Place and permits are with the lane, which gives them back with the last event,
-//! whether or not the client reads. When the client goes, the channel closes and the lane frees the sequence between two steps.
+//! `POST /v1/chat/completions`, plain and streamed. The lane gives place and permits back with the last event, whether or not the
+//! client reads; when the client goes, the channel closes and the lane frees the sequence between two steps. A request that still
+//! waits, or whose lane does not stop, gives them back as soon as nobody waits for it.
 use std::{
     future::Future,
     pin::Pin,
@@ -33,6 +34,7 @@ use crate::{
     lane::{
         Abilities,
         job::{ChatJob, Clock, Event, Finish, OUTPUT_EVENTS, Timing},
+        reply::{ChatOut, Waiter},
     },
 };
 
@@ -51,6 +53,7 @@ pub async fn completions(State(app): State<Arc<App>>, headers: HeaderMap, body: 
 /// An answer whose prefill succeeded.
 struct Begun {
     events: mpsc::Receiver<Event>,
+    waiter: Waiter,
     serving: Arc<Serving>,
     clock: Clock,
     limit_headers: Vec<(&'static str, String)>,
@@ -90,9 +93,10 @@ async fn begin(app: &App, request: ValidChatRequest, admitted: Admitted) -> Resu
         frequency_penalty: request.frequency_penalty,
         seed: request.seed.unwrap_or_else(|| uuid::Uuid::new_v4().as_u64_pair().0),
     };
-    let (stop, held) = (request.stop, Some(held));
-    serving.lane.chat(ChatJob { prompt, max_tokens, sampling, stop, clock, out, held, span, queued })?;
-    let timing = match timeout_at(clock.give_up(), events.recv()).await.map_err(|_| too_late(clock))? {
+    let waiter = Waiter::new(&held, &serving.lane.stats);
+    let (stop, out) = (request.stop, ChatOut::new(out, held));
+    serving.lane.chat(ChatJob { prompt, max_tokens, sampling, stop, clock, out, span, queued })?;
+    let timing = match timeout_at(clock.give_up(), events.recv()).await.map_err(|_| too_late(clock, &waiter))? {
         Some(Event::Started(timing)) => timing,
         Some(Event::Failed(error)) => return Err(error),
         Some(Event::Text(_) | Event::Done { .. }) | None => return Err(BROKEN),
@@ -104,14 +108,15 @@ async fn begin(app: &App, request: ValidChatRequest, admitted: Admitted) -> Resu
         fingerprint: serving.fingerprint.clone(),
     };
     let (stream, include_usage) = (request.stream, request.include_usage);
-    Ok(Begun { events, serving, clock, limit_headers, identity, timing, prompt_tokens, stream, include_usage })
+    Ok(Begun { events, waiter, serving, clock, limit_headers, identity, timing, prompt_tokens, stream, include_usage })
 }
 
 /// A lane that went away with the request. No other worker is asked: the request may be what broke it.
 pub const BROKEN: RequestError = RequestError::Engine { code: "TG-2113" };
 
-/// The lane did not end a late request: its engine does not stop.
-pub fn too_late(clock: Clock) -> RequestError {
+/// The lane did not end a late request: its engine does not stop. What the request holds is free from now on.
+pub fn too_late(clock: Clock, waiter: &Waiter) -> RequestError {
+    waiter.give_up();
     RequestError::TimedOut { ms: clock.allowed_ms() }
 }
 
@@ -119,7 +124,7 @@ async fn plain(mut begun: Begun) -> Result<Response, RequestError> {
     let mut text = String::new();
     let (finish, completion_tokens) = loop {
         let event = timeout_at(begun.clock.give_up(), begun.events.recv()).await;
-        match event.map_err(|_| too_late(begun.clock))? {
+        match event.map_err(|_| too_late(begun.clock, &begun.waiter))? {
             Some(Event::Text(piece)) => text.push_str(&piece),
             Some(Event::Done { finish, completion_tokens }) => break (finish, completion_tokens),
             Some(Event::Failed(error)) => return Err(error),
@@ -143,12 +148,13 @@ async fn plain(mut begun: Begun) -> Result<Response, RequestError> {
 }
 
 fn streamed(begun: Begun) -> Response {
-    let Begun { events, serving, clock, limit_headers, identity, timing, prompt_tokens, include_usage, .. } = begun;
+    let Begun { events, waiter, serving, clock, limit_headers, identity, timing, prompt_tokens, include_usage, .. } =
+        begun;
     let mut first = Vec::with_capacity(512);
     // Plain data of ours always serialises.
     let _ = identity.event(&mut first, &Piece::Role, include_usage);
     let give_up = Box::pin(sleep_until(clock.give_up()));
-    let state = Streaming { events, clock, give_up, identity, prompt_tokens, include_usage };
+    let state = Streaming { events, waiter, clock, give_up, identity, prompt_tokens, include_usage };
     let stream = SseStream { pending: Some(first), state: Some(state) };
     let mut response = Body::from_stream(stream).into_response();
     let headers = response.headers_mut();
@@ -160,6 +166,7 @@ fn streamed(begun: Begun) -> Response {
 
 struct Streaming {
     events: mpsc::Receiver<Event>,
+    waiter: Waiter,
     clock: Clock,
     give_up: Pin<Box<Sleep>>,
     identity: Identity,
@@ -182,7 +189,9 @@ impl Stream for SseStream {
         }
         let Some(state) = &mut self.state else { return Poll::Ready(None) };
         let event = match state.events.poll_recv(cx) {
-            Poll::Pending if state.give_up.as_mut().poll(cx).is_ready() => Some(Event::Failed(too_late(state.clock))),
+            Poll::Pending if state.give_up.as_mut().poll(cx).is_ready() => {
+                Some(Event::Failed(too_late(state.clock, &state.waiter)))
+            }
             Poll::Pending => return Poll::Pending,
             Poll::Ready(event) => event,
         };

@@ -22,7 +22,11 @@ use super::{
 };
 use crate::{
     error::RequestError,
-    lane::{Abilities, job::EmbedJob},
+    lane::{
+        Abilities,
+        job::EmbedJob,
+        reply::{EmbedOut, Waiter},
+    },
 };
 
 #[derive(Serialize)]
@@ -91,8 +95,9 @@ async fn answer(
     let (out, reply) = oneshot::channel();
     let span = tracing::Span::current();
     let queued = tracing::debug_span!(parent: &span, "queue");
-    serving.lane.embed(EmbedJob { rows, clock, out, held, span, queued })?;
-    let reply = timeout_at(clock.give_up(), reply).await.map_err(|_| too_late(clock))?;
+    let waiter = Waiter::new(&held, &serving.lane.stats);
+    serving.lane.embed(EmbedJob { rows, clock, out: EmbedOut::new(out, held), span, queued })?;
+    let reply = timeout_at(clock.give_up(), reply).await.map_err(|_| too_late(clock, &waiter))?;
     let embedded = reply.map_err(|_| BROKEN)??;
     let data =
         embedded.vectors.into_iter().enumerate().map(|(index, vector)| item(index, vector, request.encoding)).collect();

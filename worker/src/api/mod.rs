@@ -23,6 +23,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
+use tokio::sync::Notify;
 
 use crate::{
     drain::{Phase, Phases},
@@ -53,13 +54,17 @@ pub struct App {
     pub telemetry: Telemetry,
     pub phases: Arc<Phases>,
     pub totals: Arc<observe::Totals>,
+    /// Told when a version becomes stuck, and when it no longer is.
+    pub stuck_changed: Arc<Notify>,
 }
 
 impl App {
-    /// A version answers, its engine can be reached, and the worker is not on its way out.
+    /// Some version answers and its engine can be reached, and the worker is not on its way out. One version that is stuck keeps
+    /// nobody from the others.
     pub fn is_ready(&self) -> bool {
-        self.phases.now() == Phase::Running
-            && self.table.load().default.as_ref().is_some_and(|v| !v.lane.stats.is_stuck())
+        let table = self.table.load();
+        let answers = table.default.is_some() && table.versions.iter().any(|v| !v.lane.stats.is_stuck());
+        self.phases.now() == Phase::Running && answers
     }
 }
 

@@ -7,6 +7,9 @@ use tidegate_engine::{
     fake::{self, FakeConfig},
 };
 
+/// Nice value of the thread that loads (0: as the others, 19: last).
+const LOADER_NICE: i32 = 10;
+
 /// Loads and warms up a version, or says why not; nothing is left behind then.
 pub trait Loader: Send + Sync + 'static {
     fn load(&self, spec: &VersionSpec, cancel: &LoadCancel) -> Result<LoadedModel, EngineError>;
@@ -22,12 +25,28 @@ pub struct OnnxLoader {
 
 impl Loader for OnnxLoader {
     fn load(&self, spec: &VersionSpec, cancel: &LoadCancel) -> Result<LoadedModel, EngineError> {
-        tidegate_engine::load(&self.runtime, spec, &self.roots, cancel)
+        let load = || tidegate_engine::load(&self.runtime, spec, &self.roots, cancel);
+        // Threads that a session makes for itself would keep the low priority for ever.
+        if self.runtime.intra_threads() == 1 { behind_the_lanes(load) } else { load() }
     }
 
     fn roots(&self) -> Option<&ModelRoots> {
         Some(&self.roots)
     }
+}
+
+/// Does the work on a thread of lower priority: what answers requests goes first on a busy machine, what is loaded beside it is
+/// ready a little later.
+fn behind_the_lanes<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            if let Err(error) = rustix::process::setpriority_process(None, LOADER_NICE) {
+                tracing::debug!(%error, "the loader runs at the priority of the lanes");
+            }
+            work()
+        });
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
 }
 
 /// Answers without weights; only with `--engine fake`.

@@ -24,18 +24,19 @@ use crate::error::RequestError;
 /// How long the lane sleeps when every row waits for its client.
 const STILL: Duration = Duration::from_millis(5);
 
-/// One chat model and its requests.
+/// One chat model and its requests. The commands and the rows are dropped first: who has not begun need not wait for the end of
+/// the engine to hear that another worker may take it.
 pub struct ChatLane {
-    pub engine: Box<dyn ChatEngine>,
-    pub codec: Arc<dyn TextCodec>,
     pub commands: Receiver<Command>,
-    pub shared: LaneShared,
-    pub watchdog: Watchdog,
     /// Who waits, and who may run.
     pub(super) scheduler: Scheduler<Row>,
     pub(super) running: Vec<Row>,
     /// Running rows whose call was ended for another row's sake; prefilled again before anybody joins.
     pub(super) rebuild: Vec<Row>,
+    pub engine: Box<dyn ChatEngine>,
+    pub codec: Arc<dyn TextCodec>,
+    pub shared: LaneShared,
+    pub watchdog: Watchdog,
     epoch: Instant,
     drain: Option<Instant>,
     /// All handles are gone.
@@ -56,14 +57,14 @@ impl ChatLane {
         let ChatParts { engine, codec, commands, shared, watchdog } = parts;
         let scheduler = Scheduler::new(Config { max_requests: super::COMMANDS, max_batch: 1 });
         Self {
-            engine,
-            codec,
             commands,
-            shared,
-            watchdog,
             scheduler,
             running: Vec::new(),
             rebuild: Vec::new(),
+            engine,
+            codec,
+            shared,
+            watchdog,
             epoch: Instant::now(),
             drain: None,
             closed: false,
@@ -228,18 +229,13 @@ impl ChatLane {
         Ok(())
     }
 
+    /// Ends the rows that have begun. The others, here and still in the channel, may be taken by another worker: they are told so
+    /// when they are dropped with the lane.
     fn fail_all(&mut self, error: &RequestError) {
-        let waiting = self.scheduler.drain_waiting();
-        let rows: Vec<Row> = self.running.drain(..).chain(self.rebuild.drain(..)).chain(waiting).collect();
+        let rows: Vec<Row> = self.running.drain(..).chain(self.rebuild.drain(..)).collect();
         for row in rows {
             self.release(&row);
             row.fail(error.clone(), &self.shared);
-        }
-        // What is still in the channel did not begin here.
-        while let Ok(command) = self.commands.try_recv() {
-            if let Command::Chat(job) = command {
-                Row::new(*job, self.codec.as_ref()).fail(RequestError::Draining, &self.shared);
-            }
         }
         show(&self.shared, 0);
     }

@@ -14,13 +14,14 @@ use super::{
 };
 use crate::error::RequestError;
 
-/// One embedding model and its requests.
+/// One embedding model and its requests. The commands and the tasks are dropped first: who has not begun need not wait for the end
+/// of the engine to hear that another worker may take it.
 pub struct EmbedLane {
-    engine: Box<dyn EmbeddingEngine>,
     commands: Receiver<Command>,
+    waiting: VecDeque<Task>,
+    engine: Box<dyn EmbeddingEngine>,
     shared: LaneShared,
     watchdog: Watchdog,
-    waiting: VecDeque<Task>,
     drain: Option<Instant>,
 }
 
@@ -38,7 +39,7 @@ impl EmbedLane {
         shared: LaneShared,
         watchdog: Watchdog,
     ) -> Self {
-        Self { engine, commands, shared, watchdog, waiting: VecDeque::new(), drain: None }
+        Self { commands, waiting: VecDeque::new(), engine, shared, watchdog, drain: None }
     }
 
     /// Runs until drained, or until the engine is broken (why).
@@ -201,15 +202,11 @@ impl EmbedLane {
         Ok(())
     }
 
+    /// Ends the requests that have begun. The others, here and still in the channel, may be taken by another worker: they are told
+    /// so when they are dropped.
     fn fail_all(&mut self, error: &RequestError) {
-        for task in self.waiting.drain(..) {
+        for task in self.waiting.drain(..).filter(|task| task.begun.is_some()) {
             task.fail(error.clone());
-        }
-        // What is still in the channel did not begin here.
-        while let Ok(command) = self.commands.try_recv() {
-            if let Command::Embed(job) = command {
-                Task::new(*job).fail(RequestError::Draining);
-            }
         }
         show(&self.shared, 0);
     }
@@ -231,6 +228,7 @@ impl Task {
     fn begin(&mut self, now: Instant) {
         if self.begun.is_none() {
             self.begun = Some(now);
+            self.job.out.begin();
             self.job.queued = tracing::Span::none();
         }
     }
@@ -239,13 +237,10 @@ impl Task {
         let begun = self.begun.unwrap_or(self.job.clock.accepted);
         let timing = Timing { queue: begun.duration_since(self.job.clock.accepted), engine: begun.elapsed() };
         shared.metrics.prefill(timing, self.job.rows.iter().map(Vec::len).sum());
-        drop(self.job.held);
-        // A closed channel means that the client has gone.
-        let _ = self.job.out.send(Ok(Embedded { vectors: self.vectors, timing }));
+        self.job.out.end(Ok(Embedded { vectors: self.vectors, timing }));
     }
 
     fn fail(self, error: RequestError) {
-        drop(self.job.held);
-        let _ = self.job.out.send(Err(error));
+        self.job.out.end(Err(error));
     }
 }

@@ -8,8 +8,9 @@ use std::{
 };
 
 use tidegate_engine::sampling::SamplingParams;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::Notify;
 
+use super::reply::{ChatOut, EmbedOut};
 use crate::error::RequestError;
 
 /// Events that may wait for a slow client; a row with a full channel stands still, the others go on.
@@ -17,10 +18,6 @@ pub const OUTPUT_EVENTS: usize = 64;
 
 /// How long beyond its deadline an engine call may run before its lane counts as stuck.
 pub const PATIENCE: Duration = Duration::from_secs(5);
-
-/// What a request holds while it is in a lane: its place in the queue, its permits. Dropped before its last event is sent,
-/// or with the request, whether or not the client reads its answer.
-pub type Held = Box<dyn Send>;
 
 /// When a request came, and when its answer must be complete.
 #[derive(Clone, Copy, Debug)]
@@ -61,9 +58,7 @@ pub struct ChatJob {
     pub stop: Vec<String>,
     pub clock: Clock,
     /// Closed by the client's leaving: then the work stops between two steps.
-    pub out: mpsc::Sender<Event>,
-    /// None once the last event is sent.
-    pub held: Option<Held>,
+    pub out: ChatOut,
     /// Parent of the engine's spans.
     pub span: tracing::Span,
     /// Open from now until the prefill begins.
@@ -74,8 +69,7 @@ pub struct ChatJob {
 pub struct EmbedJob {
     pub rows: Vec<Vec<u32>>,
     pub clock: Clock,
-    pub out: oneshot::Sender<Result<Embedded, RequestError>>,
-    pub held: Held,
+    pub out: EmbedOut,
     pub span: tracing::Span,
     pub queued: tracing::Span,
 }
@@ -176,6 +170,8 @@ pub struct LaneShared {
     pub stats: Arc<LaneStats>,
     pub tuning: Arc<Tuning>,
     pub metrics: Arc<crate::telemetry::Metrics>,
+    /// Told when a lane becomes stuck, and when it no longer is.
+    pub stuck_changed: Arc<Notify>,
     /// Set once, when the process shuts down: what still runs then is cut.
     pub stop_at: Arc<OnceLock<Instant>>,
 }

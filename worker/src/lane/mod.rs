@@ -4,6 +4,7 @@ mod chat;
 mod chat_calls;
 mod embed;
 pub mod job;
+pub mod reply;
 mod row;
 mod stop;
 mod watchdog;

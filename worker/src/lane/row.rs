@@ -89,7 +89,7 @@ impl Row {
 
     /// Whether there is room for what a step may send; remembers since when there is not.
     pub fn can_send(&mut self, now: Instant) -> bool {
-        let room = self.job.out.capacity() >= STEP_EVENTS;
+        let room = self.job.out.room() >= STEP_EVENTS;
         if room {
             self.still_since = None;
         } else {
@@ -109,6 +109,7 @@ impl Row {
 
     /// The prefill begins.
     pub fn leave_queue(&mut self, now: Instant) {
+        self.job.out.begin();
         if !self.started {
             self.timing.queue = now.duration_since(self.job.clock.accepted);
             self.job.queued = tracing::Span::none();
@@ -124,7 +125,7 @@ impl Row {
             shared.metrics.prefill(self.timing, self.job.prompt.len());
             self.decode_span =
                 tracing::debug_span!(parent: &self.job.span, "engine.decode", tokens = tracing::field::Empty);
-            self.send(Event::Started(self.timing));
+            self.job.out.send(Event::Started(self.timing));
         }
     }
 
@@ -165,27 +166,19 @@ impl Row {
 
     fn done(&mut self, finish: Finish) {
         self.decode_span.record("tokens", self.generated.len());
-        self.job.held = None;
-        self.send(Event::Done { finish, completion_tokens: self.generated.len() });
+        self.job.out.end(Event::Done { finish, completion_tokens: self.generated.len() });
     }
 
     fn send_text(&self, text: String) {
         if !text.is_empty() {
-            self.send(Event::Text(text));
+            self.job.out.send(Event::Text(text));
         }
     }
 
-    /// There is always room: a row without room is not stepped, and its last event has its place kept. A closed channel means
-    /// that the client has gone, which the lane sees before the next step.
-    fn send(&self, event: Event) {
-        let _ = self.job.out.try_send(event);
-    }
-
     /// Ends the row with an error.
-    pub fn fail(mut self, error: RequestError, shared: &LaneShared) {
+    pub fn fail(self, error: RequestError, shared: &LaneShared) {
         shared.metrics.wasted(self.generated.len());
-        self.job.held = None;
-        self.send(Event::Failed(error));
+        self.job.out.end(Event::Failed(error));
     }
 
     /// Ends a row whose client has gone.

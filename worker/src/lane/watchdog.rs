@@ -1,12 +1,13 @@
 //! Ends an engine call that runs past its deadline. A thread of its own, because the lane's thread is inside the call.
 //! It stops only the call that it was armed for, never the next one.
 use std::{
-    sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, atomic::Ordering},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, atomic::Ordering},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
 use tidegate_engine::engine::Terminate;
+use tokio::sync::Notify;
 
 use super::job::{LaneShared, LaneStats, PATIENCE};
 
@@ -42,16 +43,17 @@ impl Shared {
 pub struct Watchdog {
     shared: Arc<Shared>,
     stats: Arc<LaneStats>,
+    stuck_changed: Arc<Notify>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Watchdog {
     /// When the process shuts down, no call goes on beyond `lane.stop_at`.
     pub fn start(name: &str, terminate: Arc<dyn Terminate>, lane: &LaneShared) -> std::io::Result<Self> {
-        let (shared, stats) = (Arc::new(Shared::default()), lane.stats.clone());
-        let watched = Watched { shared: shared.clone(), stats: stats.clone(), stop_at: lane.stop_at.clone() };
+        let (shared, stats, stuck_changed) = (Arc::<Shared>::default(), lane.stats.clone(), lane.stuck_changed.clone());
+        let watched = Watched { shared: shared.clone(), lane: lane.clone() };
         let thread = thread::Builder::new().name(name.to_owned()).spawn(move || watched.watch(terminate.as_ref()))?;
-        Ok(Self { shared, stats, thread: Some(thread) })
+        Ok(Self { shared, stats, stuck_changed, thread: Some(thread) })
     }
 
     /// The lane has work from now on, or has none.
@@ -70,7 +72,9 @@ impl Watchdog {
         let mut state = self.shared.lock();
         state.until = None;
         // Under the lock: the thread cannot call this lane stuck after its call has ended.
-        self.stats.stuck.store(false, Ordering::Relaxed);
+        if self.stats.stuck.swap(false, Ordering::Relaxed) {
+            self.stuck_changed.notify_one();
+        }
         result
     }
 }
@@ -89,8 +93,7 @@ impl Drop for Watchdog {
 /// What the thread looks at.
 struct Watched {
     shared: Arc<Shared>,
-    stats: Arc<LaneStats>,
-    stop_at: Arc<OnceLock<Instant>>,
+    lane: LaneShared,
 }
 
 impl Watched {
@@ -98,14 +101,15 @@ impl Watched {
         let mut state = self.shared.lock();
         while !state.closed {
             let now = Instant::now();
-            let stopped = self.stop_at.get().is_some_and(|stop| now >= *stop);
+            let stopped = self.lane.stop_at.get().is_some_and(|stop| now >= *stop);
             if state.until.is_some_and(|until| stopped || now >= until) {
                 // Under the lock: the call cannot end and another begin meanwhile.
                 terminate.terminate();
             }
             if state.until.is_some_and(|until| now >= until + PATIENCE)
-                && !self.stats.stuck.swap(true, Ordering::Relaxed)
+                && !self.lane.stats.stuck.swap(true, Ordering::Relaxed)
             {
+                self.lane.stuck_changed.notify_one();
                 tracing::error!("an engine call cannot be stopped; its version takes no requests until it ends");
             }
             state = if state.busy {

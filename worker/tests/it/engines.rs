@@ -15,12 +15,13 @@ use tidegate_engine::{
     engine::{ChatEngine, ChatInfo, EmbeddingEngine, LoadedModel, ModelEngine, SequenceId, Terminate},
     fake::{self, FakeConfig, answer_to},
 };
-use tidegate_proto::worker::Timeouts;
 use tidegate_worker::{
+    error::RequestError,
     hotswap::{loader::Loader, report::Phase},
     lane::{
         self,
-        job::{ChatJob, Event, OUTPUT_EVENTS},
+        job::{ChatJob, Clock, EmbedJob, Event, OUTPUT_EVENTS},
+        reply::{ChatOut, EmbedOut, Held},
     },
 };
 
@@ -30,9 +31,9 @@ use crate::{
 };
 
 /// Decides before each call; an error is the call's outcome.
-type Before = Box<dyn FnMut(Call<'_>) -> Result<(), EngineError> + Send>;
+pub type Before = Box<dyn FnMut(Call<'_>) -> Result<(), EngineError> + Send>;
 
-enum Call<'a> {
+pub enum Call<'a> {
     Prefill(&'a [Vec<u32>]),
     Step,
     Embed(&'a [Vec<u32>]),
@@ -96,7 +97,7 @@ fn scripted(model: LoadedModel, before: Before) -> LoadedModel {
 }
 
 /// Every copy that it loads asks a script of its own.
-struct Scripts<F>(F);
+pub struct Scripts<F>(pub F);
 
 impl<F: Fn() -> Before + Send + Sync + 'static> Loader for Scripts<F> {
     fn load(&self, spec: &VersionSpec, _: &LoadCancel) -> Result<LoadedModel, EngineError> {
@@ -165,37 +166,6 @@ async fn an_embedding_that_the_engine_refuses_names_its_input() {
     assert!(refused.error("message").contains("vocabulary"));
 }
 
-#[tokio::test]
-async fn an_engine_call_that_cannot_be_stopped_takes_its_version_out_until_it_ends() {
-    let (release, wait) = mpsc::channel::<()>();
-    let wait = Arc::new(Mutex::new(Some(wait)));
-    let hang_once = move || -> Before {
-        let wait = wait.clone();
-        Box::new(move |_| {
-            if let Some(wait) = wait.lock().unwrap().take() {
-                wait.recv().unwrap();
-            }
-            Ok(())
-        })
-    };
-    let worker = start_with(Scripts(hang_once)).await;
-    let mut set = model_set(&["v1"]);
-    set.timeouts = Some(Timeouts { inference_ms: 200, drain_ms: 1_000 });
-    worker.inlets.push_models(&set).unwrap();
-    wait_for(&worker, "v1", Phase::Serving).await;
-    let http = Http::new(&worker);
-    assert!(worker.app.is_ready());
-    let given_up = tokio::time::timeout(Duration::from_secs(15), http.chat(&ask("x"))).await.expect("an answer");
-    assert_eq!((given_up.status, given_up.error("code").as_str()), (StatusCode::GATEWAY_TIMEOUT, "TG-2230"));
-    eventually("the version is out", || !worker.app.is_ready()).await;
-    assert_eq!(http.get("/readyz").await.status, StatusCode::SERVICE_UNAVAILABLE);
-    let refused = http.chat(&ask("x")).await;
-    assert_eq!((refused.error("code").as_str(), refused.header("x-tidegate-retry")), ("TG-2222", "1"));
-    release.send(()).unwrap();
-    eventually("the version is back", || worker.app.is_ready()).await;
-    assert_eq!(http.chat(&ask("x")).await.content(), answer_to("v1", "x"));
-}
-
 /// The end of a lane's answer: tokens, or the error.
 async fn end_of(events: &mut tokio::sync::mpsc::Receiver<Event>) -> Result<usize, String> {
     loop {
@@ -254,11 +224,11 @@ async fn clients_that_left_while_they_waited_take_no_place_in_a_batch() {
     handle.chat(job(out, 50)).unwrap();
     eventually("the first call has begun", || !log.lock().unwrap().is_empty()).await;
     let given_back = Arc::new(AtomicUsize::new(0));
+    let (silent, _) = tokio::sync::mpsc::channel(OUTPUT_EVENTS);
     for _ in 0..10 {
         let (out, _) = tokio::sync::mpsc::channel(OUTPUT_EVENTS);
-        let mut gone = job(out, 50);
-        gone.held = Some(Box::new(Counted(given_back.clone())));
-        handle.chat(gone).unwrap();
+        let out = ChatOut::new(out, Held::new(Counted(given_back.clone())));
+        handle.chat(ChatJob { out, ..job(silent.clone(), 50) }).unwrap();
     }
     let (out, mut live) = tokio::sync::mpsc::channel(OUTPUT_EVENTS);
     handle.chat(ChatJob { prompt: vec![90], ..job(out, 2) }).unwrap();
@@ -268,4 +238,90 @@ async fn clients_that_left_while_they_waited_take_no_place_in_a_batch() {
     assert!(log.lock().unwrap().starts_with("psL"), "{}", log.lock().unwrap());
     assert_eq!(end_of(&mut live).await, Ok(2));
     assert_eq!(end_of(&mut long).await, Ok(50));
+}
+
+/// Holds up the end of its engine until the test says so.
+struct LastWords(mpsc::Receiver<()>);
+
+impl Drop for LastWords {
+    fn drop(&mut self) {
+        // An error means that the test has ended.
+        let _ = self.0.recv();
+    }
+}
+
+/// A script whose first call waits, and which breaks its engine then: with a panic, or with errors only. The engine takes its time
+/// to go. Returned beside it: told when the call has begun, lets it go on, lets the engine end.
+fn breaking(panics: bool) -> (Before, tokio::sync::mpsc::UnboundedReceiver<()>, mpsc::Sender<()>, mpsc::Sender<()>) {
+    let (begun, has_begun) = tokio::sync::mpsc::unbounded_channel();
+    let ((go, wait), (end, last)) = (mpsc::channel::<()>(), mpsc::channel::<()>());
+    let last = LastWords(last);
+    let script: Before = Box::new(move |_| {
+        let _ = &last;
+        begun.send(()).unwrap();
+        // An error means that it was let go already.
+        let _ = wait.recv();
+        assert!(!panics, "as the test wants");
+        Err(EngineError::Injected)
+    });
+    (script, has_begun, go, end)
+}
+
+#[tokio::test]
+async fn only_the_chats_that_had_begun_end_with_a_lane_that_breaks() {
+    for panics in [true, false] {
+        let (script, mut has_begun, go, end) = breaking(panics);
+        let model = scripted(fake::chat(FakeConfig::new("v1")), script);
+        let handle = lane::start(model, shared(Duration::from_secs(10)), |_| {}).unwrap();
+        let ask = || {
+            let (out, events) = tokio::sync::mpsc::channel(OUTPUT_EVENTS);
+            handle.chat(job(out, 5)).unwrap();
+            events
+        };
+        let mut begun = ask();
+        has_begun.recv().await.unwrap();
+        let waiting: Vec<_> = (0..4).map(|_| ask()).collect();
+        drop(go);
+        match begun.recv().await {
+            None => assert!(panics),
+            Some(Event::Failed(RequestError::Engine { .. })) => assert!(!panics),
+            Some(other) => panic!("{other:?}"),
+        }
+        for mut events in waiting {
+            let told =
+                tokio::time::timeout(Duration::from_secs(10), events.recv()).await.expect("before the engine ends");
+            assert!(matches!(told, Some(Event::Failed(RequestError::Draining))), "{told:?}");
+        }
+        drop(end);
+    }
+}
+
+#[tokio::test]
+async fn only_the_embeddings_that_had_begun_end_with_a_lane_that_breaks() {
+    for panics in [true, false] {
+        let (script, mut has_begun, go, end) = breaking(panics);
+        let model = scripted(fake::embedding(FakeConfig::new("v1")), script);
+        let handle = lane::start(model, shared(Duration::from_secs(10)), |_| {}).unwrap();
+        let ask = || {
+            let (out, reply) = tokio::sync::oneshot::channel();
+            let (clock, span) = (Clock::start(Duration::from_secs(20)), tracing::Span::none());
+            let out = EmbedOut::new(out, Held::default());
+            handle.embed(EmbedJob { rows: vec![vec![65]], clock, out, queued: span.clone(), span }).unwrap();
+            reply
+        };
+        let begun = ask();
+        has_begun.recv().await.unwrap();
+        let waiting: Vec<_> = (0..4).map(|_| ask()).collect();
+        drop(go);
+        match begun.await {
+            Err(_) => assert!(panics),
+            Ok(Err(RequestError::Engine { .. })) => assert!(!panics),
+            Ok(other) => panic!("{other:?}"),
+        }
+        for reply in waiting {
+            let told = tokio::time::timeout(Duration::from_secs(10), reply).await.expect("before the engine ends");
+            assert!(matches!(told, Ok(Err(RequestError::Draining))), "{told:?}");
+        }
+        drop(end);
+    }
 }

@@ -20,6 +20,7 @@ use tidegate_worker::{
     lane::{
         self,
         job::{ChatJob, Clock, Event, LaneShared, OUTPUT_EVENTS, Tuning},
+        reply::{ChatOut, Held},
     },
     telemetry::Telemetry,
 };
@@ -144,6 +145,7 @@ pub fn shared(slow_client: Duration) -> LaneShared {
         stats: Arc::default(),
         tuning: Arc::new(tuning),
         metrics: Arc::new(Telemetry::meters_only().unwrap().metrics()),
+        stuck_changed: Arc::default(),
         stop_at: Arc::new(OnceLock::new()),
     }
 }
@@ -156,8 +158,7 @@ pub fn job(out: tokio::sync::mpsc::Sender<Event>, max_tokens: usize) -> ChatJob 
         sampling: SamplingParams { temperature: 0.0, ..SamplingParams::default() },
         stop: Vec::new(),
         clock: Clock::start(Duration::from_secs(20)),
-        out,
-        held: None,
+        out: ChatOut::new(out, Held::default()),
         span: span.clone(),
         queued: span,
     }

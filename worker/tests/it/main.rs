@@ -12,5 +12,6 @@ mod leaving;
 mod limits;
 mod matrix;
 mod streaming;
+mod stuck;
 mod swap;
 mod traces;

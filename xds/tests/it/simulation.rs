@@ -110,7 +110,7 @@ impl World {
         self.to_server.clear();
         let unfinished = self.stream.unfinished();
         self.stream = Stream::new(self.plan.variant, bounds(), self.hub.group("g"), self.now);
-        self.stream.resume(unfinished);
+        self.stream.resume((*unfinished).clone());
         self.to_server.extend(self.proxy.connect());
     }
 

@@ -108,6 +108,10 @@ fn nothing_waits_for_endpoints_that_are_never_asked_for_and_a_client_that_asks_l
     let actions = stream.on_update(&state, 5_001);
     ack(&mut stream, &actions);
     assert_eq!(stream.deadline_ms(), None);
+    let before = stream.unfinished();
+    stream.on_tick(5_001);
+    assert_eq!(before.len(), 2);
+    assert!(Arc::ptr_eq(&before, &stream.unfinished()), "the same while nothing changes");
     // It has these endpoints, but warms a cluster that was sent since.
     let initial_versions = BTreeMap::from([("a".to_owned(), Resource::new("1".to_owned()).version)]);
     let subscribe = vec!["a".to_owned()];
@@ -140,6 +144,67 @@ fn the_time_for_an_answer_begins_when_the_response_is_written() {
     assert_eq!(stream.deadline_ms(), Some(11_000));
     assert!(stream.on_tick(10_999).is_empty());
     assert_eq!(stream.on_tick(11_000).len(), 1);
+}
+
+#[test]
+fn a_cluster_that_waits_to_be_written_holds_up_routes_as_long_as_any_other() {
+    let rows = [(CLUSTER, "a", "1"), (ENDPOINT, "a", "1"), (ROUTE, "r", "1")];
+    let (hub, state) = publish(&Hub::default(), &rows);
+    let mut stream = open(Variant::Delta, &state);
+    let name = |name: &str| vec![name.to_owned()];
+    let clusters = stream.on_delta(&ask(CLUSTER), 0);
+    assert!(sent(&stream.on_delta(&DeltaRequest { subscribe: name("r"), ..ask(ROUTE) }, 0)).is_empty());
+    stream.on_written(CLUSTER, 6_000);
+    assert_eq!(stream.deadline_ms(), Some(11_000));
+    assert!(stream.on_tick(6_000).is_empty());
+    let (_, nonce, _) = sent(&clusters).remove(0);
+    let actions = stream.on_delta(&DeltaRequest { nonce, ..ask(CLUSTER) }, 6_001);
+    assert!(sent(&actions).is_empty(), "its endpoints were not asked for: {actions:?}");
+    let endpoints = stream.on_delta(&DeltaRequest { subscribe: name("a"), ..ask(ENDPOINT) }, 6_002);
+    let (url, nonce, _) = sent(&endpoints).remove(0);
+    assert_eq!(url, ENDPOINT);
+    // What holds up nothing does not lengthen the wait.
+    let (_, state) = publish(&hub, &[&rows[..], &[(CLUSTER, "b", "1")]].concat());
+    assert_eq!(sent(&stream.on_update(&state, 6_003))[0].2, ["b"]);
+    stream.on_written(ENDPOINT, 7_000);
+    stream.on_written(CLUSTER, 7_000);
+    assert_eq!(stream.deadline_ms(), Some(11_000));
+    let actions = stream.on_delta(&DeltaRequest { nonce, ..ask(ENDPOINT) }, 7_001);
+    assert_eq!(sent(&actions)[0].0, ROUTE);
+}
+
+#[test]
+fn endpoints_that_went_out_before_their_cluster_do_not_count_as_sent_after_it_however_long_the_silence() {
+    let others = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"];
+    let (hub, state) = publish(&Hub::default(), &[(ENDPOINT, "z", "1")]);
+    // Every response is of one resource.
+    let bounds = Bounds { max_response_bytes: 1, ..Bounds::default() };
+    let mut stream = Stream::new(Variant::Delta, bounds, state, 0);
+    let subscribe = others.iter().chain(&["z"]).map(|name| (*name).to_owned()).collect();
+    let before = sent(&stream.on_delta(&DeltaRequest { subscribe, ..ask(ENDPOINT) }, 0));
+    stream.on_delta(&ask(CLUSTER), 0);
+    stream.on_tick(5_000);
+    let rows: Vec<Row<'_>> = others.iter().map(|name| (ENDPOINT, *name, "1")).collect();
+    let (_, state) = publish(&hub, &[&rows[..], &[(ENDPOINT, "z", "1"), (CLUSTER, "z", "1")]].concat());
+    let mut pushed = sent(&stream.on_update(&state, 5_000));
+    for tick in 2..=9 {
+        pushed.extend(sent(&stream.on_tick(tick * 5_000)));
+    }
+    let endpoints: Vec<_> = pushed.iter().filter(|(url, ..)| url == ENDPOINT).collect();
+    let names: Vec<_> = before.iter().chain(endpoints.iter().copied()).flat_map(|(.., names)| names).collect();
+    assert_eq!(names, ["z", "a", "b", "c", "d", "e", "f", "g", "h", "i"], "the second of `z` waits");
+    let mut next = stream.on_delta(&DeltaRequest { nonce: endpoints[0].1.clone(), ..ask(ENDPOINT) }, 45_000);
+    assert_eq!(stream.unfinished().len(), 1, "`a` was answered, and with it only what came before the cluster");
+    let mut nonce = endpoints[8].1.clone();
+    for name in ["j", "z"] {
+        next.extend(stream.on_delta(&DeltaRequest { nonce, ..ask(ENDPOINT) }, 45_000));
+        assert_eq!(stream.unfinished().len(), 1);
+        let (_, newest, names) = sent(&next).pop().unwrap();
+        assert_eq!(names, [name]);
+        nonce = newest;
+    }
+    stream.on_delta(&DeltaRequest { nonce, ..ask(ENDPOINT) }, 45_000);
+    assert!(stream.unfinished().is_empty());
 }
 
 #[test]

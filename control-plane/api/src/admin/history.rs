@@ -92,8 +92,20 @@ pub struct RolledBackObject {
     pub resource_version: Option<String>,
 }
 
+/// What must not change between the two halves: the revision of the object, 0 when there is none, or that of the whole store.
+async fn stands_at(state: &AdminState, key: Option<&ObjectKey>) -> Result<i64, StoreError> {
+    let Some(key) = key else {
+        return Ok(state.store.history(None, 1, None).await?.revision);
+    };
+    match state.store.get(key).await {
+        Ok(object) => Ok(object.revision),
+        Err(StoreError::NotFound { .. }) => Ok(0),
+        Err(error) => Err(error),
+    }
+}
+
 /// Tries it first, so that a document from before a rule became stricter is refused, not stored. What is done is what was
-/// tried: when others write between the two, it is tried again, and given up with their conflict.
+/// tried: when others write to what it is about between the two, it is tried again, and given up with their conflict.
 async fn roll_back(
     state: &AdminState,
     author: &Author,
@@ -102,7 +114,7 @@ async fn roll_back(
 ) -> Result<Vec<(StoredObject, Outcome)>, ApiError> {
     let mut left = ROLLBACK_ATTEMPTS;
     loop {
-        let on = state.store.history(None, 1, None).await?.revision;
+        let on = stands_at(state, key).await?;
         let planned = state.store.rollback(r.revision, key, author, true).await?;
         for (object, outcome) in &planned {
             if *outcome != Outcome::Deleted {

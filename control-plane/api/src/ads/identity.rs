@@ -44,6 +44,10 @@ pub(crate) fn authenticate(
     metadata: &MetadataMap,
     peer: Option<SocketAddr>,
 ) -> Result<Authenticated, Refusal> {
+    // Before the store was read no token is known: that is no reason to call one wrong.
+    if !auth.is_ready() {
+        return Err(Refusal::NotReady);
+    }
     let value = metadata.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).ok_or(Refusal::Unauthenticated)?;
     let (scheme, token) = value.split_once(' ').ok_or(Refusal::Unauthenticated)?;
     if !scheme.eq_ignore_ascii_case("bearer") {

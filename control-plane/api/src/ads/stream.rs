@@ -1,7 +1,7 @@
 //! One stream: feeds requests, publications and time to the machine, hands its responses to the connection, and reports.
 //! It never looks at anything new while a response waits for the connection: that is what bounds its memory.
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
     time::Duration,
 };
@@ -116,6 +116,8 @@ struct Talk<'a> {
     answered: BTreeMap<Arc<str>, Answered>,
     /// Nonce of the newest response of each type, until it is answered.
     unanswered: BTreeMap<Arc<str>, String>,
+    /// As it was reported last; the same `Arc` while it does not change.
+    unfinished: Arc<BTreeSet<Arc<str>>>,
     ticket: StreamTicket,
 }
 
@@ -137,8 +139,8 @@ impl<'a> Talk<'a> {
         let mut ticket = shared.nodes.connect(peer);
         let mut stream = Stream::new(R::VARIANT, shared.settings.stream, state, now_ms());
         stream.resume(std::mem::take(&mut ticket.inherited));
-        let (queue, answered, unanswered) = (VecDeque::new(), BTreeMap::new(), BTreeMap::new());
-        Self { shared, caller, outbound, hub, group, stream, queue, answered, unanswered, ticket }
+        let (queue, answered, unanswered, unfinished) = Default::default();
+        Self { shared, caller, outbound, hub, group, stream, queue, answered, unanswered, unfinished, ticket }
     }
 
     fn hear<R: Incoming>(&mut self, request: R) -> Vec<Action> {
@@ -242,7 +244,12 @@ impl<'a> Talk<'a> {
             answered.waiting = self.unanswered.contains_key(&status.type_url);
             answered.up_to = if answered.waiting { answered.up_to } else { seq };
         }
-        let unfinished = self.stream.unfinished();
-        self.ticket.report(Standing { types, answered: self.answered.clone(), unfinished });
+        let (answered, unfinished) = (self.answered.clone(), self.stream.unfinished());
+        if Arc::ptr_eq(&unfinished, &self.unfinished) {
+            self.ticket.report_answers(types, answered);
+            return;
+        }
+        self.ticket.report(Standing { types, answered, unfinished: BTreeSet::clone(&unfinished) });
+        self.unfinished = unfinished;
     }
 }

@@ -50,21 +50,43 @@ impl StreamTicket {
         Self { registry, node_id, number, last: Standing::default(), inherited }
     }
 
-    /// Where the stream stands now. Cheap when nothing changed.
+    /// Where the stream stands now.
     pub fn report(&mut self, standing: Standing) {
         if standing == self.last {
             return;
         }
+        // The copy is made, and the one before dropped, outside the lock, which all streams share.
+        let mut copy = standing.clone();
+        self.write(|record| std::mem::swap(record, &mut copy));
+        self.last = standing;
+        self.tick();
+    }
+
+    /// The same while [`Standing::unfinished`] is what was reported last: the cost does not depend on its size.
+    pub fn report_answers(&mut self, types: Vec<TypeStatus>, answered: BTreeMap<Arc<str>, Answered>) {
+        if types == self.last.types && answered == self.last.answered {
+            return;
+        }
+        self.write(|record| {
+            record.types.clone_from(&types);
+            record.answered.clone_from(&answered);
+        });
+        (self.last.types, self.last.answered) = (types, answered);
+        self.tick();
+    }
+
+    /// Changes what the registry says of the node, if this is its newest stream.
+    fn write(&self, change: impl FnOnce(&mut Standing)) {
         let mut inner = self.registry.lock();
         let record = inner.nodes.get_mut(&self.node_id).filter(|record| record.stream == Some(self.number));
         if let Some(record) = record {
-            record.standing.clone_from(&standing);
+            change(&mut record.standing);
         }
-        drop(inner);
+    }
+
+    fn tick(&self) {
         let sent_only = |t: &TypeStatus| t.state == SyncState::Stale;
-        let worth_a_tick = !standing.types.iter().all(sent_only);
-        self.last = standing;
-        if worth_a_tick {
+        if !self.last.types.iter().all(sent_only) {
             self.registry.changed();
         }
     }
@@ -122,5 +144,49 @@ impl Drop for ReportTicket {
         }
         drop(inner);
         self.registry.changed();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tidegate_policy::ports::NodeRole;
+    use tidegate_xds::Variant;
+
+    use super::{super::AdsPeer, *};
+
+    #[test]
+    fn answers_are_reported_without_a_word_on_what_is_unfinished_and_leave_it_as_it_is() {
+        let registry = NodeRegistry::new();
+        let open = || {
+            let identity = NodeIdentity { node_id: "n".to_owned(), role: NodeRole::Gateway };
+            let (group, build) = ("gateway".to_owned(), String::new());
+            registry.connect(AdsPeer { identity, group, address: None, variant: Variant::Delta, build })
+        };
+        let types = |generation| {
+            vec![TypeStatus {
+                type_url: "clusters".into(),
+                state: SyncState::Synced,
+                version: String::new(),
+                generation,
+                resources: 1,
+                error: None,
+                refused: Arc::default(),
+                since_ms: 0,
+            }]
+        };
+        let mut ticks = registry.subscribe();
+        let (mut stream, unfinished) = (open(), BTreeSet::from([Arc::from("warming")]));
+        stream.report(Standing { types: types(1), unfinished: unfinished.clone(), ..Standing::default() });
+        ticks.mark_unchanged();
+        stream.report_answers(types(1), BTreeMap::new());
+        assert!(!ticks.has_changed().unwrap(), "nothing is different");
+        stream.report_answers(types(2), BTreeMap::new());
+        assert!(ticks.has_changed().unwrap());
+        assert_eq!(registry.progress("gateway", 2).acked, ["n"]);
+        // A newer stream alone speaks for the node.
+        let newer = open();
+        assert_eq!(newer.inherited, unfinished);
+        stream.report_answers(types(3), BTreeMap::new());
+        assert!(registry.progress("gateway", 3).acked.is_empty());
     }
 }

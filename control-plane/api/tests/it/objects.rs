@@ -109,6 +109,29 @@ async fn a_rollback_does_what_was_tried_or_nothing() {
 }
 
 #[tokio::test]
+async fn a_rollback_of_one_object_is_not_stopped_by_who_writes_others() {
+    let app = App::start().await;
+    let path = "/api/v1/namespaces/default/ratelimitpolicies/l";
+    let other = "/api/v1/namespaces/default/ratelimitpolicies/other";
+    for rate in 1..=2 {
+        app.put(path, limit("l", "chat", rate)).await;
+    }
+    app.put(other, limit("other", "chat", 1)).await.expect(201);
+    let raced = |between: &str| {
+        let between = documents_key(between);
+        let store = Interloper { store: app.store.clone(), times: usize::MAX.into(), deletes: false, between };
+        App { router: router(AdminState { store: Arc::new(store), ..app.state.clone() }), ..app.clone() }
+    };
+    let back = json!({"revision": 1, "kind": "RateLimitPolicy", "name": "l"}).to_string();
+    raced(path).post("/api/v1/rollback", back.clone()).await.problem(409, "TG-1201");
+    raced(other).post("/api/v1/rollback", back.clone()).await.expect(200);
+    assert_eq!(app.get(path).await.json["spec"]["limits"][0]["requests"]["rate"], 1);
+    app.delete(path).await;
+    raced(other).post("/api/v1/rollback", back).await.expect(200);
+    assert_eq!(app.get(path).await.json["spec"]["limits"][0]["requests"]["rate"], 1, "what was not there comes back");
+}
+
+#[tokio::test]
 async fn a_dry_run_names_no_revision_that_will_be_somebody_elses() {
     let app = App::start().await;
     let path = format!("{MODELS}/chat");

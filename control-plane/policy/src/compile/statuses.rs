@@ -234,15 +234,17 @@ fn workers(pool: &Read<'_, WorkerPoolSpec>, leases: &[&WorkerLease]) -> Workers 
     let count = |test: &dyn Fn(&WorkerLease) -> bool| {
         u32::try_from(leases.iter().filter(|w| test(w)).count()).unwrap_or(u32::MAX)
     };
-    let failures = leases
-        .iter()
-        .flat_map(|w| in_state(w, VersionState::Failed).map(|v| format!("{} {}: {}", w.node_id, v.name, v.error)));
+    // A version that answers may have an error too: what is to replace its files could not be loaded.
+    let failing = |w: &WorkerLease| {
+        let broken = w.versions.iter().filter(|v| v.state == VersionState::Failed || !v.error.is_empty());
+        broken.map(|v| format!("{} {}: {}", w.node_id, v.name, v.error)).collect::<Vec<_>>()
+    };
     Workers {
         desired: pool.spec.replicas,
         live: count(&|_| true),
         ready: count(&|w| pool.spec.versions.iter().all(|v| serves(w, v))),
         loading: count(&|w| in_state(w, VersionState::Loading).next().is_some()),
-        failed: count(&|w| in_state(w, VersionState::Failed).next().is_some()),
-        reasons: failures.take(MAX_REASONS).collect(),
+        failed: count(&|w| !failing(w).is_empty()),
+        reasons: leases.iter().flat_map(|w| failing(w)).take(MAX_REASONS).collect(),
     }
 }

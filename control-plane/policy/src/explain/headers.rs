@@ -1,9 +1,12 @@
 //! Headers as the matchers see them: lower-case names, values without the blanks around them, and without what the gateway
 //! removes before it looks.
-use std::collections::BTreeSet;
-
 use super::ExplainRequest;
 use crate::names::RESERVED_PREFIX;
+
+/// Most headers that `connection` may name at stock Envoy.
+const MAX_NAMED: usize = 9;
+/// Headers that `connection` may not name at stock Envoy, as pseudo-headers: who sends a request would hide where it is from.
+const NEVER_NAMED: [&str; 3] = ["x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"];
 
 /// What is left of a request's headers, in order; what is not as it was sent is noted.
 pub(super) fn seen(request: &ExplainRequest, notes: &mut Vec<String>) -> Vec<(String, Vec<u8>)> {
@@ -26,8 +29,12 @@ pub(super) fn seen(request: &ExplainRequest, notes: &mut Vec<String>) -> Vec<(St
         }
     }
     let named = named_by_connection(&seen);
+    if let Some(problem) = refused(&named) {
+        notes.push(format!("the gateway answers 400 and looks at no rule: {problem}"));
+        return seen;
+    }
     seen.retain(|(name, _)| {
-        let kept = !named.contains(name.as_bytes());
+        let kept = !named.iter().any(|named| named == name.as_bytes());
         if !kept {
             notes.push(format!("{name} is named in `connection` and removed at the gateway"));
         }
@@ -36,10 +43,23 @@ pub(super) fn seen(request: &ExplainRequest, notes: &mut Vec<String>) -> Vec<(St
     seen
 }
 
-/// The headers that are for the next hop only (RFC 9110 §7.6.1), in lower case.
-fn named_by_connection(headers: &[(String, Vec<u8>)]) -> BTreeSet<Vec<u8>> {
+/// The headers that are for the next hop only (RFC 9110 §7.6.1), in lower case, as often as they are named. What is blank between
+/// two commas counts, what is empty does not (Envoy: `Utility::sanitizeConnectionHeader`).
+fn named_by_connection(headers: &[(String, Vec<u8>)]) -> Vec<Vec<u8>> {
     let values = headers.iter().filter(|(name, _)| name == "connection");
-    values.flat_map(|(_, value)| value.split(|b| *b == b',')).map(|name| trim(name).to_ascii_lowercase()).collect()
+    let names = values.flat_map(|(_, value)| value.split(|b| *b == b',')).filter(|name| !name.is_empty());
+    names.map(|name| trim(name).to_ascii_lowercase()).collect()
+}
+
+/// Why Envoy refuses what `connection` names, if it does.
+fn refused(named: &[Vec<u8>]) -> Option<String> {
+    if named.len() > MAX_NAMED {
+        return Some(format!("`connection` names {} headers, and at most {MAX_NAMED} are allowed", named.len()));
+    }
+    let forbidden =
+        |name: &&Vec<u8>| name.starts_with(b":") || NEVER_NAMED.iter().any(|never| never.as_bytes() == **name);
+    let name = named.iter().find(forbidden)?;
+    Some(format!("`connection` names {}, which it must not", String::from_utf8_lossy(name)))
 }
 
 /// Without spaces and tabs at both ends: optional white space of RFC 9110 §5.5.

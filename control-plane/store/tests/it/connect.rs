@@ -1,10 +1,16 @@
 //! Opening the store.
 use std::time::{Duration, Instant};
 
-use tidegate_policy::ports::ObjectStore;
+use serde_json::{Value, json};
+use sqlx::Connection;
+use tidegate_policy::{
+    kinds::Kind,
+    ports::{ObjectStore, Outcome},
+    validate,
+};
 use tidegate_store::{ConnectError, PgStore};
 
-use super::pg;
+use super::{key, pg, put, rest};
 
 #[tokio::test]
 async fn a_server_that_may_lose_answered_writes_is_refused() {
@@ -51,6 +57,37 @@ async fn replicas_that_start_together_migrate_once() {
     for store in all {
         store.unwrap().ready().await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn stored_pools_that_became_invalid_are_made_valid_by_a_revision() {
+    let url = pg::database();
+    let store = PgStore::connect(&url).await.unwrap();
+    let spec = |timeouts: Value, labels: Value| json!({"modelRef": {"name": "chat"}, "versions": ["v1"], "timeouts": timeouts, "labels": labels});
+    let zeros = ["0ms", "0s", "0m", "0h"];
+    let mut pools =
+        zeros.map(|zero| (zero, spec(json!({"inference": "9s", "drain": zero}), json!({"zone": "a"})))).to_vec();
+    pools.push(("labels", spec(json!({"inference": "9s", "drain": "20s"}), json!({"zone": "a"}))));
+    pools.push(("valid", spec(json!({"inference": "9s", "drain": "10ms"}), json!({}))));
+    let pool = |name: &str| key(Kind::WorkerPool, "default", name);
+    let batch = pools.iter().map(|(name, spec)| put(&pool(name), spec.clone())).collect();
+    store.write(batch, &rest(), false).await.unwrap(); // 1
+    // As it was before that migration.
+    let mut by_hand = sqlx::PgConnection::connect(&url).await.unwrap();
+    sqlx::query("DELETE FROM _sqlx_migrations WHERE version = 3").execute(&mut by_hand).await.unwrap();
+    let store = PgStore::connect(&url).await.unwrap();
+    for (name, was) in pools {
+        let now = store.get(&pool(name)).await.unwrap();
+        assert!(validate::parse_stored(Kind::WorkerPool, &now.spec).is_ok(), "{name}: {}", now.spec);
+        let drain = if zeros.contains(&name) { &json!("1ms") } else { &was["timeouts"]["drain"] };
+        assert_eq!(now.spec["timeouts"], json!({"inference": "9s", "drain": drain}));
+        let (revision, generation) = if name == "valid" { (1, 1) } else { (2, 2) };
+        assert_eq!((now.revision, now.generation), (revision, generation), "{name}");
+        let last = store.history(Some(&pool(name)), 1, None).await.unwrap().items.remove(0);
+        assert_eq!((last.revision, last.spec), (revision, Some(now.spec)), "the history says what the object is");
+        assert_eq!(last.outcome, if name == "valid" { Outcome::Created } else { Outcome::Configured });
+    }
+    assert_eq!(store.read_all().await.unwrap().revision, 2);
 }
 
 #[tokio::test]

@@ -46,6 +46,26 @@ async fn a_rollback_of_one_object_leaves_the_others() {
 }
 
 #[tokio::test]
+async fn a_rollback_of_one_object_is_stopped_only_by_who_writes_that_object() {
+    let store = store().await;
+    let (a, b) = (model("a"), model("b"));
+    for n in 1..=2 {
+        store.write(vec![put(&a, json!({"n": n}))], &rest(), false).await.unwrap(); // 1, 2
+    }
+    store.write(vec![put(&b, json!({}))], &rest(), false).await.unwrap(); // 3
+    let stale = store.rollback_on(1, 1, Some(&a), &rest()).await.unwrap_err();
+    assert!(matches!(stale, StoreError::Conflict { expected: 1, actual: 2, .. }), "{stale}");
+    let stale = store.rollback_on(2, 1, None, &rest()).await.unwrap_err();
+    assert!(matches!(stale, StoreError::Conflict { expected: 2, actual: 3, .. }), "{stale}");
+    assert_eq!(store.rollback_on(2, 1, Some(&a), &rest()).await.unwrap()[0].0.spec, json!({"n": 1}));
+    store.delete(&a, None, &rest(), false).await.unwrap(); // 5
+    store.write(vec![put(&b, json!({"n": 1}))], &rest(), false).await.unwrap(); // 6
+    let gone = store.rollback_on(4, 1, Some(&a), &rest()).await.unwrap_err();
+    assert!(matches!(gone, StoreError::Conflict { expected: 4, actual: 0, .. }), "{gone}");
+    assert_eq!(store.rollback_on(0, 1, Some(&a), &rest()).await.unwrap()[0].1, Outcome::Created);
+}
+
+#[tokio::test]
 async fn a_rollback_touches_only_what_its_author_owns() {
     let store = store().await;
     let (mine, theirs) = (model("mine"), model("theirs"));

@@ -1,10 +1,11 @@
 //! What of the history is kept, and what can still be gone back to.
 use chrono::{Duration, Utc};
 use serde_json::json;
+use sqlx::{Connection, PgConnection};
 use tidegate_policy::ports::{ObjectStore, Outcome, StoreError};
 use tidegate_store::{HISTORY_DAYS, HISTORY_LINES, PgStore};
 
-use super::{model, put, rest, store};
+use super::{model, pg, put, rest, store};
 
 async fn revisions(store: &PgStore, name: &str) -> Vec<i64> {
     let page = store.history(Some(&model(name)), 500, None).await.unwrap();
@@ -58,4 +59,65 @@ async fn what_an_object_was_when_the_kept_days_began_stays() {
     refused(store.rollback(6, None, &rest(), true).await, 7);
     let back = store.rollback(7, None, &rest(), false).await.unwrap();
     assert_eq!(back[0].0.spec, json!({"n": 6}));
+}
+
+/// Another writer, from here on in the way of all others.
+async fn writer(url: &str) -> PgConnection {
+    let mut writer = PgConnection::connect(url).await.unwrap();
+    sqlx::raw_sql("BEGIN; SELECT FROM store_revision FOR UPDATE").execute(&mut writer).await.unwrap();
+    writer
+}
+
+#[tokio::test]
+async fn what_stays_is_looked_through_without_a_lock() {
+    let url = pg::database();
+    let store = PgStore::connect(&url).await.unwrap();
+    write_times(&store, "a", 1).await;
+    let mut by_hand = PgConnection::connect(&url).await.unwrap();
+    let filled = sqlx::query(
+        "WITH made AS (
+             INSERT INTO objects (kind, namespace, name, uid, generation, revision, created_at, source, labels, annotations, spec)
+             SELECT kind, namespace, 'o' || n, gen_random_uuid(), 1, 2, created_at, source, labels, annotations, spec
+             FROM objects, generate_series(1, 200) n RETURNING *
+         )
+         INSERT INTO revisions (revision, kind, namespace, name, at, author, source, outcome, uid, generation, labels, annotations, spec)
+         SELECT r, kind, namespace, name, created_at, 'x', source, 'Configured', uid, 1, labels, annotations, spec
+         FROM made, generate_series(2, 1 + $1) r",
+    );
+    filled.bind(HISTORY_LINES).execute(&mut by_hand).await.unwrap();
+    let later = Utc::now() + Duration::days(HISTORY_DAYS + 1);
+    let in_the_way = writer(&url).await;
+    assert_eq!(store.prune_history(later).await.unwrap(), 0);
+    drop(in_the_way);
+}
+
+#[tokio::test]
+async fn an_object_that_comes_back_while_its_lines_are_found_keeps_them() {
+    let url = pg::database();
+    let store = PgStore::connect(&url).await.unwrap();
+    write_times(&store, "a", 2).await; // 1, 2
+    store.delete(&model("a"), None, &rest(), false).await.unwrap(); // 3
+    write_times(&store, "b", HISTORY_LINES + 1).await;
+    let later = Utc::now() + Duration::days(HISTORY_DAYS + 1);
+    let mut in_the_way = writer(&url).await;
+    let pruning = tokio::spawn({
+        let store = store.clone();
+        async move { store.prune_history(later).await }
+    });
+    let mut by_hand = PgConnection::connect(&url).await.unwrap();
+    let waits =
+        "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')";
+    while !sqlx::query_scalar::<_, bool>(waits).fetch_one(&mut by_hand).await.unwrap() {
+        tokio::task::yield_now().await;
+    }
+    sqlx::raw_sql(
+        "INSERT INTO objects (kind, namespace, name, uid, generation, revision, created_at, source, labels, annotations, spec)
+         SELECT kind, namespace, 'a', gen_random_uuid(), 1, 1, created_at, source, labels, annotations, spec FROM objects;
+         COMMIT",
+    )
+    .execute(&mut in_the_way)
+    .await
+    .unwrap();
+    assert_eq!(pruning.await.unwrap().unwrap(), 1, "the first line of b");
+    assert_eq!(revisions(&store, "a").await, [1, 2, 3]);
 }

@@ -23,7 +23,7 @@ use crate::weights::Weights;
 
 /// How long the first runs of a version may take together. They are short prompts in a full batch: seconds for a large model,
 /// and more only where a GPU's kernels are made ready. A graph that loops for ever must not hold the loader.
-const WARM_UP_LIMIT: Duration = Duration::from_secs(120);
+const WARM_UP_LIMIT: Duration = Duration::from_secs(600);
 
 /// What a session is made of.
 pub(crate) struct SessionSpec<'a> {
