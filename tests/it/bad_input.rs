@@ -40,7 +40,7 @@ async fn a_control_plane_without_a_database_says_so() -> Result<()> {
     let url = url.to_string_lossy();
     let away =
         run("tidegate", &[&["serve", "--data-dir", &data, "--database-url-file", &url], &listen[..]].concat()).await?;
-    refused(&away, &["TG-1200"])?;
+    refused(&away, &["TG-1211"])?;
     ensure!(!format!("{away:?}").contains("secret-word"), "the error shows the password");
     let taken = std::net::TcpListener::bind("127.0.0.1:0")?;
     let taken_at = taken.local_addr()?.to_string();
@@ -68,13 +68,13 @@ async fn a_worker_with_a_wrong_library_or_provider_says_so() -> Result<()> {
     let root = tools::example_models().to_string_lossy().into_owned();
     let dylib = tools::onnxruntime()?.to_string_lossy().into_owned();
     let base = ["--node-id", "n", "--pool", "default/p", "--node-token-file", &token, "--model-root", &root];
-    for (code, more) in [
-        ("TG-2002", ["--ort-dylib", &text, "--provider", "cpu"]),
-        ("TG-2001", ["--ort-dylib", "/nowhere/lib.so", "--provider", "cpu"]),
-        ("TG-2005", ["--ort-dylib", &dylib, "--provider", "cuda"]),
+    for (status, code, more) in [
+        (1, "TG-2002", ["--ort-dylib", &text, "--provider", "cpu"]),
+        (64, "TG-2100", ["--ort-dylib", "/nowhere/lib.so", "--provider", "cpu"]),
+        (1, "TG-2005", ["--ort-dylib", &dylib, "--provider", "cuda"]),
     ] {
         let said = run("tidegate-worker", &[&base[..], &more[..]].concat()).await?;
-        ensure!(said.status == Some(1), "{said:?}");
+        ensure!(said.status == Some(status), "{said:?}");
         refused(&said, &[code])?;
     }
     Ok(())
