@@ -27,7 +27,7 @@ tools: ## install the pinned real parts (Postgres, Envoy, ONNX Runtime, models) 
 	@tests/tools/install.sh
 
 build: ## build the programs
-	@echo "build: compiling the programs (about 5 minutes on two cores the first time)"
+	@echo "build: compiling the programs (10 minutes or more on two cores the first time)"
 	@cargo build --locked --workspace --bins
 
 clean: ## remove what was built here; the tools cache stays
