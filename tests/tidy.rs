@@ -295,6 +295,26 @@ fn every_error_code_has_a_page_and_every_page_a_code() {
 }
 
 #[test]
+fn every_metric_is_in_the_reference() {
+    let pages =
+        ["metrics", "worker"].map(|page| fs::read_to_string(root().join(format!("docs/reference/{page}.md"))).unwrap());
+    let mut broken = Vec::new();
+    let mut seen = 0;
+    for (path, text) in files("rs").into_iter().filter(|(p, t)| !is_test(p) && t.contains("opentelemetry")) {
+        let named = text.split('"').skip(1).step_by(2).filter(|literal| literal.starts_with("tidegate_"));
+        // Not instruments: the target of log lines, and a member of error bodies.
+        for name in named.filter(|n| !["tidegate_worker", "tidegate_code"].contains(n)) {
+            seen += 1;
+            if !pages.iter().any(|page| page.contains(&format!("`{name}"))) {
+                broken.push(format!("{path}: the metric {name} is in no page of docs/reference"));
+            }
+        }
+    }
+    assert!(seen > 20, "only {seen} metrics were found");
+    report(broken);
+}
+
+#[test]
 fn links_between_documents_lead_somewhere() {
     let mut broken = Vec::new();
     for (path, text) in files("md") {
