@@ -116,7 +116,7 @@ fn policy(name: &str, rate: u64) -> String {
 }
 
 /// Every node that was there is connected and SYNCED.
-async fn synced(tidegate: &Tidegate, nodes: usize) -> Result<()> {
+pub async fn synced(tidegate: &Tidegate, nodes: usize) -> Result<()> {
     let (status, answer) = tidegate.admin("GET", "/api/v1/nodes", None).await?;
     ensure!(status == 200, "{status}");
     let items = answer["items"].as_array().context("items")?;

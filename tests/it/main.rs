@@ -7,5 +7,6 @@ mod faults;
 mod limits;
 mod openai_client;
 mod policy_storm;
+mod state_of_the_world;
 mod swap;
 mod telemetry;

@@ -1,5 +1,5 @@
-//! 200 random valid policy changes under load, half of them adding or removing an Envoy cluster: Envoy rejects none, every
-//! request is answered, no stream is cut.
+//! Random valid policy changes under load, half of them adding or removing an Envoy cluster: Envoy rejects none, every request is
+//! answered, no stream is cut.
 use std::sync::{
     Arc, Mutex, PoisonError,
     atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -16,7 +16,6 @@ use system_tests::{
 };
 use tokio::task::JoinSet;
 
-const CHANGES: usize = 200;
 const SEED: u64 = 7;
 
 /// A Model of its own with one version: one more cluster.
@@ -159,17 +158,22 @@ async fn counters(tidegate: &Tidegate, suffix: &str) -> Result<u64> {
 #[tokio::test(flavor = "multi_thread")]
 async fn envoy_rejects_none_of_200_random_changes_and_no_request_notices() -> Result<()> {
     let (tidegate, client) = with_examples(&[]).await?;
+    storm(&tidegate, &client, 200).await
+}
+
+/// That many random changes under load, and what has to hold meanwhile and afterwards.
+pub async fn storm(tidegate: &Tidegate, client: &Client, changes: usize) -> Result<()> {
     let (answers, tally, stop) =
         (Arc::new(Answers::read()?), Arc::new(Tally::default()), Arc::new(AtomicBool::new(false)));
     let mut clients = JoinSet::new();
     for _ in 0..3 {
         clients.spawn(load(client.clone(), answers.clone(), tally.clone(), stop.clone()));
     }
-    let updates = counters(&tidegate, "update_success").await?;
-    let clusters = [counters(&tidegate, "cluster_added").await?, counters(&tidegate, "cluster_removed").await?];
+    let updates = counters(tidegate, "update_success").await?;
+    let clusters = [counters(tidegate, "cluster_added").await?, counters(tidegate, "cluster_removed").await?];
     let (mut random, mut extras) = (StdRng::seed_from_u64(SEED), Vec::new());
-    for n in 0..CHANGES {
-        change(&tidegate, &mut random, &mut extras, n).await.with_context(|| format!("change {n} of seed {SEED}"))?;
+    for n in 0..changes {
+        change(tidegate, &mut random, &mut extras, n).await.with_context(|| format!("change {n} of seed {SEED}"))?;
     }
     wait::until("the last change to be everywhere", PATIENCE, async || {
         let (_, nodes) = tidegate.admin("GET", "/api/v1/nodes", None).await?;
@@ -184,13 +188,15 @@ async fn envoy_rejects_none_of_200_random_changes_and_no_request_notices() -> Re
     let wrong = tally.wrong.lock().unwrap_or_else(PoisonError::into_inner).clone();
     ensure!(wrong.is_empty(), "{} requests went wrong, the first: {:?}", wrong.len(), wrong.first());
     let (asked, streamed) = (tally.asked.load(Ordering::Relaxed), tally.streamed.load(Ordering::Relaxed));
-    let applied = counters(&tidegate, "update_success").await? - updates;
-    println!("{CHANGES} changes, {applied} accepted updates, {asked} answers, {streamed} whole streams");
-    let added = counters(&tidegate, "cluster_added").await? - clusters[0];
-    let removed = counters(&tidegate, "cluster_removed").await? - clusters[1];
+    let applied = counters(tidegate, "update_success").await? - updates;
+    println!("{changes} changes, {applied} accepted updates, {asked} answers, {streamed} whole streams");
+    let added = counters(tidegate, "cluster_added").await? - clusters[0];
+    let removed = counters(tidegate, "cluster_removed").await? - clusters[1];
     println!("{added} clusters added, {removed} removed");
-    ensure!(added + removed >= CHANGES as u64 / 2, "half of the changes add or remove a cluster: {added} + {removed}");
-    ensure!(counters(&tidegate, "update_rejected").await? == 0, "Envoy rejected an update");
-    ensure!(applied >= CHANGES as u64 && asked > 50 && streamed > 20, "too little happened");
+    // Every second change does one or the other; a few may meet in one push and cancel each other.
+    let most = changes as u64 * 2 / 5;
+    ensure!(added + removed >= most, "half of the changes add or remove a cluster: {added} + {removed}");
+    ensure!(counters(tidegate, "update_rejected").await? == 0, "Envoy rejected an update");
+    ensure!(applied >= changes as u64 && asked > 50 && streamed > 20, "too little happened");
     Ok(())
 }
