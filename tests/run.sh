@@ -13,8 +13,10 @@ cargo build --locked --quiet --workspace --bins
 step "every room, and the system tests with the real parts"
 cargo test --locked --workspace --no-fail-fast
 step "the parsers, a million mutated inputs each"
-fuzzed=$(TIDEGATE_TEST_FUZZ=1000000 cargo test --locked --workspace --test it fuzz -- --nocapture | tee /dev/stderr)
-[ "$(grep -cE '10000[0-9]+ inputs' <<< "$fuzzed")" = 3 ] || { echo "test: three parsers were to be fuzzed"; exit 1; }
+fuzzed=$(mktemp)
+trap 'rm -f "$fuzzed"' EXIT
+TIDEGATE_TEST_FUZZ=1000000 cargo test --locked --workspace --test it fuzz -- --nocapture | tee "$fuzzed"
+[ "$(grep -cE '10000[0-9]+ inputs' "$fuzzed")" = 3 ] || { echo "test: three parsers were to be fuzzed"; exit 1; }
 step "the demo, once"
 cargo run --quiet --locked -p system-tests --bin demo -- --once
 step "done"
