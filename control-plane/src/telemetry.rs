@@ -10,7 +10,9 @@ use opentelemetry_sdk::{
     trace::{Sampler, SdkTracerProvider},
 };
 use prometheus::{Encoder as _, Registry, TextEncoder};
-use tracing_subscriber::{EnvFilter, Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+use tracing_subscriber::{
+    EnvFilter, Layer, layer::SubscriberExt as _, registry::LookupSpan, util::SubscriberInitExt as _,
+};
 
 mod requests;
 
@@ -52,6 +54,18 @@ impl Telemetry {
             let _ = tracers.shutdown_with_timeout(EXPORT_TIMEOUT);
         }
         let _ = self.inner.meters.shutdown_with_timeout(EXPORT_TIMEOUT);
+    }
+}
+
+/// Log lines on standard error, in the shape that is configured.
+pub(crate) fn lines<S>(format: LogFormat) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: tracing::Subscriber + for<'span> LookupSpan<'span>,
+{
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false);
+    match format {
+        LogFormat::Text => lines.boxed(),
+        LogFormat::Json => lines.json().boxed(),
     }
 }
 
@@ -100,10 +114,7 @@ pub fn init(settings: &Settings) -> Result<Telemetry, Error> {
     // Postgres' notices ("already exists, skipping") come through sqlx at `info`.
     let quiet = if settings.log_level.contains("sqlx") { "" } else { ",sqlx=warn" };
     let filter = EnvFilter::builder().parse(format!("{}{quiet}", settings.log_level)).map_err(|e| failed(&e))?;
-    let lines = match settings.log_format {
-        LogFormat::Text => tracing_subscriber::fmt::layer().with_ansi(false).with_writer(std::io::stderr).boxed(),
-        LogFormat::Json => tracing_subscriber::fmt::layer().json().with_writer(std::io::stderr).boxed(),
-    };
+    let lines = lines(settings.log_format);
     let spans = tracers.as_ref().map(|t| tracing_opentelemetry::layer().with_tracer(t.tracer("tidegate")));
     tracing_subscriber::registry().with(filter).with(lines).with(spans).try_init().map_err(|e| failed(&e))?;
     Ok(Telemetry { inner: Arc::new(Inner { registry, meters, tracers }) })

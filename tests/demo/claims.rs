@@ -215,27 +215,13 @@ async fn restart(tidegate: &Tidegate, show: &mut Show, (client, answers): (&Clie
     wait::until("a new control plane with every node in sync", PATIENCE, async || {
         let new = tidegate.pids("tidegate serve");
         ensure!(!new.is_empty() && new != old, "it is not back yet");
-        let (status, nodes) = tidegate.admin("GET", "/api/v1/nodes", None).await?;
-        ensure!(status == 200, "{status}");
-        synced(&nodes)
+        tidegate.synced(5).await
     })
     .await?;
     show.detail(&format!("back, every node SYNCED, after {} ms", began.elapsed().as_millis()));
     let tally = traffic.stop().await;
     show.detail(&format!("{} requests meanwhile", tally.answered));
     show.claim("no request failed", tally.all_answered());
-    Ok(())
-}
-
-/// Every node connected, every type SYNCED, and all five there.
-fn synced(nodes: &serde_json::Value) -> Result<()> {
-    let items = nodes["items"].as_array().context("items")?;
-    ensure!(items.len() >= 5, "{} nodes", items.len());
-    for node in items {
-        let types = node["types"].as_array().context("types")?;
-        let states: BTreeMap<_, _> = types.iter().map(|t| (t["typeUrl"].as_str(), t["state"].as_str())).collect();
-        ensure!(node["connected"] == true && states.values().all(|s| *s == Some("SYNCED")), "{node}");
-    }
     Ok(())
 }
 

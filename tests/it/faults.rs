@@ -115,20 +115,6 @@ fn policy(name: &str, rate: u64) -> String {
     .to_string()
 }
 
-/// Every node that was there is connected and SYNCED.
-pub async fn synced(tidegate: &Tidegate, nodes: usize) -> Result<()> {
-    let (status, answer) = tidegate.admin("GET", "/api/v1/nodes", None).await?;
-    ensure!(status == 200, "{status}");
-    let items = answer["items"].as_array().context("items")?;
-    let good = items.iter().filter(|node| {
-        let types = node["types"].as_array().map(Vec::as_slice).unwrap_or_default();
-        node["connected"] == true && !types.is_empty() && types.iter().all(|t| t["state"] == "SYNCED")
-    });
-    let good = good.count();
-    ensure!(good >= nodes, "{good} of {nodes} nodes in sync: {answer}");
-    Ok(())
-}
-
 /// Every answered write is in the history, at the revision that its answer named, as it was written.
 async fn all_kept(tidegate: &Tidegate, answered: &[Written]) -> Result<()> {
     let mut kept = BTreeMap::new();
@@ -167,7 +153,7 @@ async fn busy_worker(tidegate: &Tidegate) -> Result<i32> {
 async fn killing_any_part_loses_no_answered_write_and_no_request_that_had_not_begun() -> Result<()> {
     let (tidegate, client) = with_examples(&[]).await?;
     let (tidegate, answers) = (Arc::new(tidegate), Arc::new(Answers::read()?));
-    wait::until("five nodes in sync", PATIENCE, async || synced(&tidegate, 5).await).await?;
+    wait::until("five nodes in sync", PATIENCE, async || tidegate.synced(5).await).await?;
     for (part, needle) in [("serve", "tidegate serve"), ("a worker", "tidegate-worker"), ("Postgres", "postgres")] {
         let load = Load::start(&tidegate, &client, &answers);
         tokio::time::sleep(Duration::from_millis(700)).await;
@@ -188,7 +174,7 @@ async fn killing_any_part_loses_no_answered_write_and_no_request_that_had_not_be
             Ok(Instant::now())
         })
         .await?;
-        wait::until("everything in sync again", PATIENCE, async || synced(&tidegate, 5).await).await?;
+        wait::until("everything in sync again", PATIENCE, async || tidegate.synced(5).await).await?;
         println!("{part}: in sync {} ms after it was back", back.elapsed().as_millis());
         ensure!(back.elapsed() < Duration::from_secs(5), "{part}: in sync only after {:?}", back.elapsed());
         wait::until("the policies to be programmed", PATIENCE, async || programmed(&tidegate).await).await?;

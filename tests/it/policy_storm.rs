@@ -175,14 +175,7 @@ pub async fn storm(tidegate: &Tidegate, client: &Client, changes: usize) -> Resu
     for n in 0..changes {
         change(tidegate, &mut random, &mut extras, n).await.with_context(|| format!("change {n} of seed {SEED}"))?;
     }
-    wait::until("the last change to be everywhere", PATIENCE, async || {
-        let (_, nodes) = tidegate.admin("GET", "/api/v1/nodes", None).await?;
-        let items = nodes["items"].as_array().with_context(|| nodes.to_string())?;
-        let types: Vec<_> = items.iter().flat_map(|n| n["types"].as_array().into_iter().flatten()).collect();
-        ensure!(types.len() >= 10 && types.iter().all(|t| t["state"] == "SYNCED"), "{nodes}");
-        Ok(())
-    })
-    .await?;
+    wait::until("the last change to be everywhere", PATIENCE, async || tidegate.synced(5).await).await?;
     stop.store(true, Ordering::Relaxed);
     clients.join_all().await;
     let wrong = tally.wrong.lock().unwrap_or_else(PoisonError::into_inner).clone();

@@ -9,7 +9,7 @@ use system_tests::{
     tools, wait,
 };
 
-use crate::{faults::synced, policy_storm::storm};
+use crate::policy_storm::storm;
 
 /// A program that `up` runs instead of Envoy: it makes the variant the other one in the bootstrap, and becomes Envoy.
 fn envoy(dir: &tempfile::TempDir) -> Result<String> {
@@ -40,7 +40,7 @@ async fn an_envoy_that_speaks_state_of_the_world_gets_every_change_and_comes_bac
     wait::until("a new control plane with every node in sync", PATIENCE, async || {
         let new = tidegate.pids("tidegate serve");
         ensure!(!new.is_empty() && new != old, "it is not back yet");
-        synced(&tidegate, 5).await
+        tidegate.synced(5).await
     })
     .await?;
     tidegate.apply(&release("v1", "v2", 0)).await?;

@@ -170,6 +170,23 @@ impl Tidegate {
         Ok((status, serde_json::from_str(&text).unwrap_or(serde_json::Value::String(text))))
     }
 
+    /// Fails unless at least `least` nodes are there, and every one is connected with all its types SYNCED.
+    ///
+    /// # Errors
+    /// With the node that is not.
+    pub async fn synced(&self, least: usize) -> Result<()> {
+        let (status, nodes) = self.admin("GET", "/api/v1/nodes", None).await?;
+        ensure!(status == 200, "{status}: {nodes}");
+        let items = nodes["items"].as_array().context("items")?;
+        ensure!(items.len() >= least, "{} of {least} nodes: {nodes}", items.len());
+        for node in items {
+            let types = node["types"].as_array().context("types")?;
+            let synced = !types.is_empty() && types.iter().all(|t| t["state"] == "SYNCED");
+            ensure!(node["connected"] == true && synced, "not in sync: {node}");
+        }
+        Ok(())
+    }
+
     /// A client of the gateway with a fresh API key for `tenant`.
     ///
     /// # Errors

@@ -1,10 +1,7 @@
 //! What `up` itself has to say beside its steps: warnings of the supervisor, on standard error. Steps are printed, not logged.
-use tracing_subscriber::{EnvFilter, Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+use tracing_subscriber::{EnvFilter, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
-use crate::{
-    config::{LogFormat, Settings},
-    error::Error,
-};
+use crate::{config::Settings, error::Error, telemetry::lines};
 
 /// Installs the subscriber of this process.
 ///
@@ -13,10 +10,5 @@ use crate::{
 pub fn init(settings: &Settings) -> Result<(), Error> {
     let failed = |e: &dyn std::fmt::Display| Error::Telemetry(e.to_string());
     let filter = EnvFilter::builder().parse(&settings.log_level).map_err(|e| failed(&e))?;
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false);
-    let lines = match settings.log_format {
-        LogFormat::Text => lines.boxed(),
-        LogFormat::Json => lines.json().boxed(),
-    };
-    tracing_subscriber::registry().with(filter).with(lines).try_init().map_err(|e| failed(&e))
+    tracing_subscriber::registry().with(filter).with(lines(settings.log_format)).try_init().map_err(|e| failed(&e))
 }

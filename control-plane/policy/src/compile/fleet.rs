@@ -6,7 +6,7 @@ use std::{
 
 use super::objects::{Objects, model_of};
 use crate::{
-    ports::{LeasedVersion, VersionState, WorkerLease},
+    ports::{VersionState, WorkerLease},
     snapshot::ObjectRef,
 };
 
@@ -99,9 +99,4 @@ impl<'a> Fleet<'a> {
     pub fn is_served_where_declared(&self, model: &ObjectRef, version: &str) -> bool {
         self.of_model(model).iter().any(|w| self.declares(model, version, &w.pool) && serves(w, version))
     }
-}
-
-/// Versions of a worker in one state.
-pub(super) fn in_state(worker: &WorkerLease, wanted: VersionState) -> impl Iterator<Item = &LeasedVersion> {
-    worker.versions.iter().filter(move |v| v.state == wanted)
 }

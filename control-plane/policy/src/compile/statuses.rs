@@ -6,7 +6,7 @@ use tidegate_limiter::admission::MAX_LIMITS;
 
 use super::{
     bound::Holders,
-    fleet::{Fleet, in_state, serves},
+    fleet::{Fleet, serves},
     limits::{Limits, Reach},
     objects::{Objects, Read, key, model_of, target_of},
     release::{ArmNow, ReleaseOutcome, Routed, STABLE},
@@ -14,7 +14,7 @@ use super::{
 use crate::{
     kinds::{Kind, ModelSpec, RateLimitPolicySpec, ReleasePolicySpec, WorkerPoolSpec},
     names::limit_id,
-    ports::{ObjectKey, StoredObject, VersionState, WorkerLease},
+    ports::{LeasedVersion, ObjectKey, StoredObject, VersionState, WorkerLease},
     snapshot::ObjectRef,
     status::{ACCEPTED, Condition, ConditionStatus, ObjectStatus, RESOLVED_REFS, Workers},
 };
@@ -235,16 +235,14 @@ fn workers(pool: &Read<'_, WorkerPoolSpec>, leases: &[&WorkerLease]) -> Workers 
         u32::try_from(leases.iter().filter(|w| test(w)).count()).unwrap_or(u32::MAX)
     };
     // A version that answers may have an error too: what is to replace its files could not be loaded.
-    let failing = |w: &WorkerLease| {
-        let broken = w.versions.iter().filter(|v| v.state == VersionState::Failed || !v.error.is_empty());
-        broken.map(|v| format!("{} {}: {}", w.node_id, v.name, v.error)).collect::<Vec<_>>()
-    };
+    let failing = |v: &LeasedVersion| v.state == VersionState::Failed || !v.error.is_empty();
+    let failures = leases.iter().flat_map(|w| w.versions.iter().filter(|v| failing(v)).map(|v| (&w.node_id, v)));
     Workers {
         desired: pool.spec.replicas,
         live: count(&|_| true),
         ready: count(&|w| pool.spec.versions.iter().all(|v| serves(w, v))),
-        loading: count(&|w| in_state(w, VersionState::Loading).next().is_some()),
-        failed: count(&|w| !failing(w).is_empty()),
-        reasons: leases.iter().flat_map(|w| failing(w)).take(MAX_REASONS).collect(),
+        loading: count(&|w| w.versions.iter().any(|v| v.state == VersionState::Loading)),
+        failed: count(&|w| w.versions.iter().any(failing)),
+        reasons: failures.take(MAX_REASONS).map(|(node, v)| format!("{node} {}: {}", v.name, v.error)).collect(),
     }
 }
