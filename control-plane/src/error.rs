@@ -3,6 +3,9 @@ use std::path::PathBuf;
 
 use crate::{config::ConfigErrors, problem::Problem};
 
+/// Most codes that one report sends its reader to.
+const MAX_HINTS: usize = 4;
+
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -125,8 +128,19 @@ impl Error {
         }
     }
 
-    /// The message and what caused it, on one line each.
+    /// The message, what caused it, and which command says what to do, on one line each.
     pub fn report(&self) -> String {
+        let mut out = self.causes();
+        let codes = tidegate_error_pages::codes(&out);
+        let more = if codes.len() > MAX_HINTS { " ..." } else { "" };
+        let codes = &codes[..codes.len().min(MAX_HINTS)];
+        if !codes.is_empty() {
+            out.push_str(&format!("\nwhat to do: tidegate errors {}{more}", codes.join(" ")));
+        }
+        out
+    }
+
+    fn causes(&self) -> String {
         let mut out = self.to_string();
         let mut cause = std::error::Error::source(self);
         while let Some(error) = cause {

@@ -7,7 +7,6 @@ use serde::Deserialize;
 #[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Problem {
-    pub r#type: String,
     pub title: String,
     pub status: u16,
     pub detail: String,
@@ -59,9 +58,6 @@ impl fmt::Display for Problem {
             if !error.code.is_empty() && error.code != self.code {
                 write!(f, " ({})", error.code)?;
             }
-        }
-        if !self.r#type.is_empty() && self.r#type != "about:blank" {
-            write!(f, "\nwhat to do: {}", self.r#type)?;
         }
         Ok(())
     }

@@ -48,7 +48,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("tidegate-worker: {}", error.report());
+            eprintln!("tidegate-worker: {}\nwhat to do: tidegate-worker errors {}", error.report(), error.code());
             ExitCode::FAILURE
         }
     }

@@ -3,6 +3,7 @@ mod apply;
 mod bootstrap;
 mod connect;
 mod documents;
+mod errors;
 mod exec;
 mod explain;
 mod history;
@@ -93,6 +94,11 @@ enum Command {
         after_help = "Its listener is the control plane's --gateway-listen; the bootstrap does not name it.\n\nExamples:\n  tidegate bootstrap --node-id gateway-1 --token-file gateway-1.token > envoy.json\n  tidegate bootstrap --node-id gateway-1 --token-file /run/tg/token --grpc 127.0.0.1:18001 --admin-socket /run/tg/admin.sock"
     )]
     Bootstrap(bootstrap::BootstrapArgs),
+    /// Say what an error code means and what to do
+    #[command(
+        after_help = "Examples:\n  tidegate errors TG-1301\n  tidegate errors 1301 1005\n  tidegate errors | grep -i token"
+    )]
+    Errors(errors::ErrorsArgs),
     /// Print what makes the shell complete commands and flags
     #[command(
         after_help = "Examples:\n  source <(tidegate completion bash)\n  tidegate completion fish > ~/.config/fish/completions/tidegate.fish"
@@ -130,7 +136,29 @@ fn completion(shell: Shell) -> String {
     let mut command = clap::Command::new("tidegate").version(env!("CARGO_PKG_VERSION")).subcommands(shown);
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut command, "tidegate", &mut script);
-    String::from_utf8_lossy(&script).into_owned()
+    let mut script = String::from_utf8_lossy(&script).into_owned();
+    if shell == clap_complete::Shell::Fish {
+        script.push_str(&fish_positionals(&command));
+    }
+    script
+}
+
+/// What the generator for fish leaves out: the values of positional arguments.
+fn fish_positionals(command: &clap::Command) -> String {
+    let mut lines = String::new();
+    for sub in command.get_subcommands() {
+        for argument in sub.get_positionals() {
+            let values = argument.get_possible_values();
+            if !values.is_empty() {
+                let names: Vec<&str> = values.iter().map(clap::builder::PossibleValue::get_name).collect();
+                let (name, names) = (sub.get_name(), names.join(" "));
+                lines.push_str(&format!(
+                    "complete -c tidegate -n \"__fish_seen_subcommand_from {name}\" -f -a \"{names}\"\n"
+                ));
+            }
+        }
+    }
+    lines
 }
 
 /// Parses the command line, runs the command, reports its error on standard error, and gives the exit status.
@@ -163,6 +191,7 @@ fn run(command: Command) -> Result<u8, Error> {
         Command::Version => return printed(&format!("tidegate {}\n", env!("CARGO_PKG_VERSION"))),
         Command::Bootstrap(args) => return printed(&bootstrap::print(&args)?),
         Command::Completion(args) => return printed(&completion(args.shell)),
+        Command::Errors(args) => return printed(&errors::text(&args)),
         Command::Apply(_)
         | Command::Diff(_)
         | Command::Get(_)
@@ -207,6 +236,7 @@ async fn remote(command: &Command) -> Result<(String, u8), Error> {
         | Command::CheckConfig(_)
         | Command::Bootstrap(_)
         | Command::Completion(_)
+        | Command::Errors(_)
         | Command::Version
         | Command::ExecChild(_) => Ok(String::new()),
     };

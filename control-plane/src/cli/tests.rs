@@ -32,7 +32,7 @@ fn no_secret_can_be_given_on_the_command_line() {
 #[test]
 fn a_refusal_names_file_path_and_remedy_of_every_mistake() {
     let problem: Problem = serde_json::from_value(json!({
-        "type": "https://tidegate.dev/errors/TG-1301", "title": "invalid", "status": 422, "code": "TG-1301",
+        "type": "/errors/TG-1301", "title": "invalid", "status": 422, "code": "TG-1301",
         "detail": "3 mistakes; nothing was stored", "future": 1,
         "errors": [
             {"path": "$.spec.steps[0].weight", "message": "101 is more than 100", "code": "TG-1012", "document": 1},
@@ -47,9 +47,42 @@ fn a_refusal_names_file_path_and_remedy_of_every_mistake() {
         "TG-1301 3 mistakes; nothing was stored\n  \
          b.yaml (document 2): $.spec.steps[0].weight: 101 is more than 100 (TG-1012)\n  \
          a.yaml: $.spec.stable: is missing\n  \
-         $: no such document\n\
-         what to do: https://tidegate.dev/errors/TG-1301"
+         $: no such document"
     );
+}
+
+#[test]
+fn an_error_ends_with_the_command_that_says_what_to_do_and_the_command_has_the_page() {
+    let problem: Problem = serde_json::from_value(json!({
+        "type": "/errors/TG-1301", "title": "invalid", "status": 422, "code": "TG-1301", "detail": "1 mistake",
+        "errors": [{"path": "$.spec.x", "message": "unknown field", "code": "TG-1005"}],
+    }))
+    .unwrap();
+    let errors = [
+        (Error::Refused(Box::new(problem)), "tidegate errors TG-1301 TG-1005"),
+        (Error::Usage("no such thing".to_owned()), "tidegate errors TG-1515"),
+        (Error::NoToken { reason: "there is none".to_owned() }, "tidegate errors TG-1511"),
+        (Error::Input { what: "a.yaml".to_owned(), reason: "not there".to_owned() }, "tidegate errors TG-1512"),
+        (Error::Serve(anyhow::anyhow!("TG-1533 cannot listen")), "tidegate errors TG-1532 TG-1533"),
+    ];
+    for (error, command) in errors {
+        let report = error.report();
+        assert!(report.ends_with(&format!("\nwhat to do: {command}")), "{report}");
+        let Command::Errors(args) = Cli::try_parse_from(command.split(' ')).unwrap().command else {
+            panic!("{command}")
+        };
+        let text = errors::text(&args);
+        for code in command.split(' ').skip(2) {
+            assert!(text.contains(&format!("{code}: ")), "{text}");
+        }
+    }
+    let unknown = Cli::try_parse_from(["tidegate", "errors", "TG-9999"]).unwrap_err();
+    assert!(unknown.use_stderr() && unknown.to_string().contains("`tidegate errors` lists all of them"), "{unknown}");
+    let Command::Errors(none) = Cli::try_parse_from(["tidegate", "errors"]).unwrap().command else { panic!() };
+    assert!(errors::text(&none).contains("  TG-1301  The documents are not valid\n"));
+    for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
+        assert!(completion(shell).contains("TG-1301"), "{shell:?}");
+    }
 }
 
 #[test]

@@ -63,7 +63,7 @@ async fn list(State(shared): State<Shared>) -> Json<Value> {
 async fn put(State(shared): State<Shared>, body: Result<Json<WorkerSet>, JsonRejection>) -> (StatusCode, Json<Value>) {
     let refuse = |detail: String| {
         let problem = json!({
-            "type": "https://tidegate.dev/errors/TG-1528",
+            "type": "/errors/TG-1528",
             "title": "The supervisor refused the set of workers",
             "status": 400,
             "code": "TG-1528",

@@ -111,6 +111,12 @@ pub fn command() -> Command {
             "One inference worker of Tidegate: serves the OpenAI API, takes new weights and limits without a restart",
         )
         .after_help(EXAMPLES)
+        .subcommand(
+            Command::new("errors")
+                .about("Say what an error code means and what to do")
+                .after_help("Examples:\n  tidegate-worker errors TG-2017\n  tidegate-worker errors")
+                .arg(Arg::new("code").value_name("CODE").num_args(0..).help("Codes such as TG-2017; without one, all")),
+        )
         .arg(Arg::new("config").long("config").value_name("FILE").help("YAML file with settings, keys in camelCase"))
         .arg(
             Arg::new("check-config")

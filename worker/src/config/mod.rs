@@ -95,6 +95,9 @@ pub fn read(args: impl IntoIterator<Item = OsString>, env: &dyn Fn(&str) -> Opti
         Err(e) if e.use_stderr() => return Asked::Refused(e.render().to_string()),
         Err(e) => return Asked::Print(e.render().to_string()),
     };
+    if let Some(asked) = matches.subcommand_matches("errors") {
+        return pages(asked.get_many::<String>("code").unwrap_or_default());
+    }
     let mut problems = Vec::new();
     let layers = layers::collect(&matches, env, &mut problems);
     let settings = resolve::resolve(&layers, &mut problems);
@@ -107,12 +110,29 @@ pub fn read(args: impl IntoIterator<Item = OsString>, env: &dyn Fn(&str) -> Opti
     Asked::Run(Box::new(settings))
 }
 
+/// The pages of error codes, or the list of all.
+fn pages<'a>(codes: impl Iterator<Item = &'a String>) -> Asked {
+    let mut texts = Vec::new();
+    for code in codes {
+        match tidegate_error_pages::find(code) {
+            Some(page) => texts.push(page.plain()),
+            None => {
+                let what =
+                    format!("error: there is no error code {code:?}; `tidegate-worker errors` lists all of them\n");
+                return Asked::Refused(what);
+            }
+        }
+    }
+    Asked::Print(if texts.is_empty() { tidegate_error_pages::list() } else { texts.join("\n") })
+}
+
 fn refusal(problems: &[Problem]) -> String {
     let mut text =
         format!("tidegate-worker: TG-2100: the configuration is not valid, {} problem(s):\n", problems.len());
     for problem in problems {
         text.push_str(&format!("  {}: {}\n", problem.setting, problem.message));
     }
+    text.push_str("what to do: tidegate-worker errors TG-2100\n");
     text
 }
 

@@ -143,3 +143,16 @@ fn help_shows_every_setting_and_examples() {
     }
     assert!(text.contains("Examples:"));
 }
+
+#[test]
+fn the_worker_has_the_pages_of_its_error_codes() {
+    let ask = |args: &[&str]| read(args.iter().map(OsString::from), &|_| None);
+    let Asked::Print(page) = ask(&["tidegate-worker", "errors", "TG-2017"]) else { panic!("no page") };
+    assert!(page.starts_with("TG-2017: ") && page.contains("What to do."), "{page}");
+    let Asked::Print(list) = ask(&["tidegate-worker", "errors"]) else { panic!("no list") };
+    assert!(list.contains("TG-2100"), "{list}");
+    let Asked::Refused(text) = ask(&["tidegate-worker", "errors", "TG-9999"]) else { panic!("not refused") };
+    assert!(text.contains("no error code"), "{text}");
+    let Asked::Refused(text) = ask(&["tidegate-worker"]) else { panic!("not refused") };
+    assert!(text.contains("what to do: tidegate-worker errors TG-2100"), "{text}");
+}

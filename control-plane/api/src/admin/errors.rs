@@ -13,8 +13,8 @@ use tidegate_policy::{
 };
 use utoipa::ToSchema;
 
-/// Where the pages of the codes are.
-const PAGES: &str = "https://tidegate.dev/errors/";
+/// Where this server answers the pages of the codes.
+pub const PAGES: &str = "/errors/";
 
 /// Why the admin API refused or failed.
 #[derive(Debug, thiserror::Error)]
@@ -130,7 +130,7 @@ fn store_text(error: &StoreError) -> String {
 /// A problem document, RFC 9457.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Problem {
-    /// Page about the code.
+    /// Where this server has the page about the code: `/errors/TG-nnnn`.
     #[serde(rename = "type")]
     pub kind: String,
     pub title: String,

@@ -1,16 +1,19 @@
 //! Every address of the admin API, each with its handler; the OpenAPI document is made from the same list, so neither can
 //! have what the other lacks.
-use axum::{Json, Router, extract::DefaultBodyLimit, middleware};
-use http::{Method, Uri};
+use axum::{Json, Router, extract::DefaultBodyLimit, middleware, response::IntoResponse};
+use http::{Method, Uri, header};
 use serde_json::Value;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    AdminState, ApiError, MAX_BODY, apply,
+    AdminState, ApiError, MAX_BODY, Problem, apply,
     auth::{self, Gatekeeper},
+    errors::PAGES,
     explain,
     guard::{self, Guard},
-    health, history, keys, objects, openapi,
+    health, history,
+    input::InPath,
+    keys, objects, openapi,
 };
 
 /// Requests answered at once, probes aside.
@@ -49,7 +52,7 @@ pub(super) fn alive() -> OpenApiRouter<AdminState> {
 
 /// Open to everybody who can connect: nothing here says what the policies are.
 pub(super) fn open() -> OpenApiRouter<AdminState> {
-    OpenApiRouter::new().routes(routes!(description))
+    OpenApiRouter::new().routes(routes!(description)).routes(routes!(error_page))
 }
 
 /// The admin API on its state. However busy it is, probes are answered: else a healthy process would be killed for being used.
@@ -85,4 +88,15 @@ async fn wrong_method(method: Method) -> ApiError {
 #[utoipa::path(get, path = "/openapi.json", tag = "health", security(()), responses((status = 200, body = Value)))]
 async fn description() -> Json<Value> {
     Json(openapi::document().clone())
+}
+
+/// What an error code means and what to do, as Markdown. `type` of every problem document leads here.
+#[utoipa::path(get, path = "/errors/{code}", tag = "health", security(()), params(("code" = String, Path,)),
+    responses((status = 200, description = "The page", body = String, content_type = "text/markdown"),
+              (status = "default", body = Problem, content_type = "application/problem+json")))]
+async fn error_page(InPath(code): InPath<String>) -> Result<impl IntoResponse, ApiError> {
+    let page = tidegate_error_pages::find(&code);
+    let page =
+        page.ok_or_else(|| ApiError::UnknownPath { path: format!("{PAGES}{code}").chars().take(200).collect() })?;
+    Ok(([(header::CONTENT_TYPE, "text/markdown; charset=utf-8")], page.text))
 }

@@ -54,7 +54,7 @@ impl Answer {
         assert_eq!(answer.headers["content-type"], "application/problem+json");
         assert_eq!(answer.json["code"], code, "{}", answer.text);
         assert_eq!(answer.json["status"], status);
-        assert_eq!(answer.json["type"], format!("https://tidegate.dev/errors/{code}"));
+        assert_eq!(answer.json["type"], format!("/errors/{code}"));
         answer
     }
 

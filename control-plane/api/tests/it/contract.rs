@@ -69,6 +69,7 @@ async fn the_document_is_served_and_lists_every_route() {
             "GET /api/v1/nodes",
             "GET /api/v1/revisions",
             "GET /api/v1/{plural}",
+            "GET /errors/{code}",
             "GET /healthz",
             "GET /metrics",
             "GET /openapi.json",
@@ -83,6 +84,17 @@ async fn the_document_is_served_and_lists_every_route() {
             "PUT /api/v1/namespaces/{namespace}/{plural}/{name}",
         ]
     );
+}
+
+#[tokio::test]
+async fn the_type_of_a_problem_is_where_its_page_is_answered_without_a_token() {
+    let app = App::start().await;
+    let problem = app.get("/api/v1/models?limit=0").await.problem(400, "TG-1304");
+    let anybody = http::Request::builder().uri(problem.json["type"].as_str().unwrap());
+    let page = app.send(anybody.body(axum::body::Body::empty()).unwrap()).await.expect(200);
+    assert_eq!(page.headers["content-type"], "text/markdown; charset=utf-8");
+    assert!(page.text.starts_with("# TG-1304: ") && page.text.contains("**What to do.**"), "{}", page.text);
+    app.get("/errors/TG-9999").await.problem(404, "TG-1307");
 }
 
 #[tokio::test]
