@@ -17,12 +17,22 @@ pub enum RequestError {
     Missing { param: String },
     #[error("the body is larger than {max} bytes")]
     BodyTooLarge { max: usize },
-    #[error("the body did not arrive: {reason}")]
+    #[error("the body did not arrive within {seconds} s")]
+    BodyLate { seconds: u64 },
+    #[error("the body is broken: {reason}")]
     BodyBroken { reason: String },
+    #[error(
+        "the body is not read: {reason}; send Content-Type application/json, in UTF-8 and without Content-Encoding"
+    )]
+    UnsupportedMedia { reason: String },
     #[error(
         "this model takes {max} tokens, prompt and answer together; the prompt has {prompt} and {asked} were asked for"
     )]
     ContextLength { max: usize, prompt: usize, asked: usize },
+    #[error(
+        "this model takes {max} tokens, prompt and answer together; by its length alone the prompt has at least {least}"
+    )]
+    SurelyTooLong { max: usize, least: usize },
     #[error("the model {model:?} does not exist here")]
     ModelNotFound { model: String },
     #[error("the model {model:?} does not do {wanted}")]
@@ -70,13 +80,15 @@ impl RequestError {
             Self::Invalid { .. } => "TG-2203",
             Self::Missing { .. } => "TG-2204",
             Self::BodyTooLarge { .. } => "TG-2205",
-            Self::BodyBroken { .. } => "TG-2206",
-            Self::ContextLength { .. } => "TG-2207",
+            Self::BodyLate { .. } => "TG-2206",
+            Self::ContextLength { .. } | Self::SurelyTooLong { .. } => "TG-2207",
             Self::ModelNotFound { .. } => "TG-2208",
             Self::WrongTask { .. } => "TG-2209",
             Self::NoSuchPath => "TG-2210",
             Self::MethodNotAllowed => "TG-2211",
             Self::PromptRefused { .. } => "TG-2212",
+            Self::UnsupportedMedia { .. } => "TG-2213",
+            Self::BodyBroken { .. } => "TG-2214",
             Self::VersionNotHere { .. } => "TG-2220",
             Self::Draining => "TG-2221",
             Self::NotReady => "TG-2222",
@@ -101,11 +113,13 @@ impl RequestError {
             | Self::Invalid { param, .. }
             | Self::Missing { param } => Some(param),
             Self::PromptRefused { param, .. } => Some(param),
-            Self::ContextLength { .. } => Some("messages"),
+            Self::ContextLength { .. } | Self::SurelyTooLong { .. } => Some("messages"),
             Self::ModelNotFound { .. } | Self::WrongTask { .. } => Some("model"),
             Self::NotJson { .. }
             | Self::BodyTooLarge { .. }
+            | Self::BodyLate { .. }
             | Self::BodyBroken { .. }
+            | Self::UnsupportedMedia { .. }
             | Self::NoSuchPath
             | Self::MethodNotAllowed
             | Self::VersionNotHere { .. }

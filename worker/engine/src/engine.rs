@@ -74,8 +74,13 @@ pub struct ChatMessage {
 pub trait TextCodec: Send + Sync {
     /// Tokens of a plain text, with the model's special tokens around it (embeddings); not truncated.
     fn encode(&self, text: &str) -> Result<Vec<u32>, EngineError>;
+    /// The same, unless the text certainly has more tokens than `most`: then it is refused ([`EngineError::TooLong`]) before the
+    /// work is done. A text that comes back may still be longer.
+    fn encode_within(&self, text: &str, most: usize) -> Result<Vec<u32>, EngineError>;
     /// Renders the chat template (fuel-limited) and tokenises it. Special-token text inside a message stays text.
     fn encode_chat(&self, messages: &[ChatMessage]) -> Result<Vec<u32>, EngineError>;
+    /// The same within a bound, as [`TextCodec::encode_within`].
+    fn encode_chat_within(&self, messages: &[ChatMessage], most: usize) -> Result<Vec<u32>, EngineError>;
     /// A decoder for one answer.
     fn decoder(&self) -> Box<dyn TokenDecoder>;
 }

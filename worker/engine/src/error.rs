@@ -119,6 +119,8 @@ pub enum EngineError {
     SequenceUnknown(u64),
     #[error("the chat template failed on these messages")]
     TemplateRender { source: Cause },
+    #[error("the text has at least {least} tokens, {most} are allowed")]
+    TooLong { least: usize, most: usize },
     #[error("the text could not be turned into tokens")]
     Encode { source: Cause },
     #[error("the tokens could not be turned into text")]
@@ -141,6 +143,20 @@ impl EngineError {
         match self {
             Self::Model { source, .. } => source.request_fault(),
             other => matches!(other, Self::TemplateRender { .. } | Self::CallInvalid { .. }),
+        }
+    }
+
+    /// How many tokens a text has at least that was refused for its length.
+    pub fn too_long(&self) -> Option<usize> {
+        match self {
+            Self::Model { source, .. } => source.too_long(),
+            other => {
+                if let Self::TooLong { least, .. } = other {
+                    Some(*least)
+                } else {
+                    None
+                }
+            }
         }
     }
 
@@ -180,6 +196,7 @@ impl EngineError {
             Self::CallInvalid { .. } => "TG-2043",
             Self::SequenceUnknown(_) => "TG-2044",
             Self::TemplateRender { .. } => "TG-2045",
+            Self::TooLong { .. } => "TG-2207",
             Self::Encode { .. } => "TG-2046",
             Self::Decode { .. } => "TG-2047",
             Self::Injected => "TG-2048",

@@ -1,5 +1,7 @@
 //! Text to tokens and back, by the version's own tokenizer.json. Only the chat template can produce a special token: the same
 //! text inside a message stays text.
+mod length;
+
 use std::collections::HashSet;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -22,6 +24,7 @@ pub struct HfCodec {
     tokenizer: Arc<PipelineTokenizer>,
     template: Option<ChatTemplate>,
     specials: Vec<Special>,
+    bound: length::Bound,
     label: ModelLabel,
 }
 
@@ -55,7 +58,7 @@ impl HfCodec {
         specials.sort_by(|a, b| b.text.len().cmp(&a.text.len()).then(a.id.cmp(&b.id)));
         let role = |name: &str| tokenizer.get_token_for_role(name).map(str::to_owned);
         let template = template.map(|t| ChatTemplate::new(t, role("bos_token"), role("eos_token"))).transpose()?;
-        Ok(Self { tokenizer: Arc::new(tokenizer), template, specials, label })
+        Ok(Self { tokenizer: Arc::new(tokenizer), template, specials, bound: length::Bound::of(text), label })
     }
 
     fn plain(&self, text: &str, around: bool, out: &mut Vec<u32>) -> Result<(), EngineError> {
@@ -106,7 +109,13 @@ impl HfCodec {
         Ok(out)
     }
 
-    fn chat(&self, messages: &[ChatMessage]) -> Result<Vec<u32>, EngineError> {
+    /// Refuses a text that certainly has more tokens than `most`.
+    fn fits(&self, text: &str, most: usize) -> Result<(), EngineError> {
+        let least = self.bound.least(text);
+        if least > most { Err(EngineError::TooLong { least, most }) } else { Ok(()) }
+    }
+
+    fn chat(&self, messages: &[ChatMessage], most: usize) -> Result<Vec<u32>, EngineError> {
         let template = self
             .template
             .as_ref()
@@ -119,7 +128,9 @@ impl HfCodec {
                 content: guard.hide(&m.content, &self.specials),
             })
             .collect();
-        self.encode_rendered(&template.render(&guarded)?, &guard)
+        let rendered = template.render(&guarded)?;
+        self.fits(&rendered, most)?;
+        self.encode_rendered(&rendered, &guard)
     }
 }
 
@@ -130,8 +141,17 @@ impl TextCodec for HfCodec {
         Ok(out)
     }
 
+    fn encode_within(&self, text: &str, most: usize) -> Result<Vec<u32>, EngineError> {
+        self.fits(text, most).map_err(|e| self.label.wrap(Stage::Tokenize, e))?;
+        self.encode(text)
+    }
+
     fn encode_chat(&self, messages: &[ChatMessage]) -> Result<Vec<u32>, EngineError> {
-        self.chat(messages).map_err(|e| self.label.wrap(Stage::Tokenize, e))
+        self.encode_chat_within(messages, usize::MAX)
+    }
+
+    fn encode_chat_within(&self, messages: &[ChatMessage], most: usize) -> Result<Vec<u32>, EngineError> {
+        self.chat(messages, most).map_err(|e| self.label.wrap(Stage::Tokenize, e))
     }
 
     fn decoder(&self) -> Box<dyn TokenDecoder> {

@@ -14,6 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::{
     App, BODY_TIMEOUT, MAX_BODIES, MAX_BODY,
     errors::{Refuse, quoted, refused_header, seconds_up},
+    media,
     observe::Stopwatch,
 };
 use crate::{
@@ -60,14 +61,15 @@ pub struct Arrived {
     part: OwnedSemaphorePermit,
 }
 
-/// Reads the whole body, within size and time.
+/// Reads the whole body, if it says that it is JSON, within size and time.
 pub async fn read_body(app: &App, headers: &HeaderMap, body: Body) -> Result<Arrived, RequestError> {
+    media::check(headers)?;
     let declared =
         headers.get(http::header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     if declared.is_some_and(|length| length > MAX_BODY) {
         return Err(RequestError::BodyTooLarge { max: MAX_BODY });
     }
-    let late = |_| RequestError::BodyBroken { reason: format!("not within {} s", BODY_TIMEOUT.as_secs()) };
+    let late = |_| RequestError::BodyLate { seconds: BODY_TIMEOUT.as_secs() };
     let read = tokio::time::timeout(BODY_TIMEOUT, app.intake.read(body)).await.map_err(late)?;
     read.inspect_err(|error| {
         if matches!(error, RequestError::BodiesFull { .. }) {
@@ -88,7 +90,7 @@ impl Intake {
         let mut arrived =
             Arrived { bytes: Vec::new(), part: self.bodies.clone().try_acquire_many_owned(0).map_err(full)? };
         while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|error| RequestError::BodyBroken { reason: error.to_string() })?;
+            let frame = frame.map_err(|error| RequestError::BodyBroken { reason: causes(&error) })?;
             let Ok(data) = frame.into_data() else { continue };
             if arrived.bytes.len() + data.len() > MAX_BODY {
                 return Err(RequestError::BodyTooLarge { max: MAX_BODY });
@@ -129,6 +131,15 @@ impl Intake {
             }
         })
     }
+}
+
+/// What broke a body: the innermost cause says it, the outer ones only that something did.
+fn causes(error: &axum::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
 }
 
 /// Finds the version, a place in the queue and a permit under the limits; or consumes nothing.

@@ -15,7 +15,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use futures::Stream;
-use tidegate_engine::sampling::SamplingParams;
+use tidegate_engine::{EngineError, sampling::SamplingParams};
 use tokio::{
     sync::mpsc,
     time::{Sleep, sleep_until, timeout_at},
@@ -27,6 +27,7 @@ use super::{
     chat_request::{ValidChatRequest, parse_chat},
     chat_response::{Choice, Completion, Identity, Message, Piece, Usage},
     errors::{self, Refuse},
+    sse,
 };
 use crate::{
     error::RequestError,
@@ -72,7 +73,10 @@ async fn begin(app: &App, request: ValidChatRequest, admitted: Admitted) -> Resu
     };
     let (codec, messages) = (serving.lane.codec.clone(), request.messages);
     let bytes = messages.iter().map(|message| message.content.len()).sum();
-    let prompt = app.intake.tokenise(bytes, clock, move || codec.encode_chat(&messages)).await?;
+    // One token of an answer must fit behind the prompt.
+    let most = max_sequence.saturating_sub(1);
+    let encode = move || within(max_sequence, codec.encode_chat_within(&messages, most));
+    let prompt = app.intake.tokenise(bytes, clock, encode).await??;
     let prompt_tokens = prompt.len();
     let too_long = |asked| RequestError::ContextLength { max: max_sequence, prompt: prompt_tokens, asked };
     let room = max_sequence
@@ -109,6 +113,14 @@ async fn begin(app: &App, request: ValidChatRequest, admitted: Admitted) -> Resu
     };
     let (stream, include_usage) = (request.stream, request.include_usage);
     Ok(Begun { events, waiter, serving, clock, limit_headers, identity, timing, prompt_tokens, stream, include_usage })
+}
+
+/// A prompt that is too long by its length alone is the request's affair, not the engine's.
+fn within(max: usize, encoded: Result<Vec<u32>, EngineError>) -> Result<Result<Vec<u32>, RequestError>, EngineError> {
+    match encoded.as_ref().map_err(EngineError::too_long) {
+        Err(Some(least)) => Ok(Err(RequestError::SurelyTooLong { max, least })),
+        Ok(_) | Err(None) => encoded.map(Ok),
+    }
 }
 
 /// A lane that went away with the request. No other worker is asked: the request may be what broke it.
@@ -240,11 +252,12 @@ impl Streaming {
         if self.include_usage {
             self.put(out, &Piece::Usage(Usage::new(self.prompt_tokens, completion_tokens)));
         }
-        out.extend_from_slice(b"data: [DONE]\n\n");
+        out.extend_from_slice(sse::DONE);
     }
 
     fn error(&self, out: &mut Vec<u8>, error: &RequestError) {
         let body = errors::body(error, Some(&self.identity.model));
-        out.extend_from_slice(format!("event: error\ndata: {body}\n\n").as_bytes());
+        // Plain data of ours always serialises.
+        let _ = sse::error(out, &body);
     }
 }

@@ -90,7 +90,7 @@ impl Draft {
                 return Err(RequestError::Unsupported { param: "n".into(), reason: "send 1 or leave it out".into() });
             }
             ("n", value) => drop(value.integer(name, 1, 1)?),
-            (other, value) => noop::check(noop::CHAT, other, other, &value)?,
+            (other, value) => noop::check(noop::CHAT, other, other, value)?,
         }
         Ok(())
     }
@@ -177,7 +177,7 @@ fn stream_options(value: Json) -> Result<bool, RequestError> {
         match (name.as_str(), value) {
             ("include_usage", Json::Null) => {}
             ("include_usage", value) => include_usage = value.bool(&param)?,
-            (other, value) => noop::check(&[("include_obfuscation", noop::Harmless::False)], other, &param, &value)?,
+            (other, value) => noop::check(&[("include_obfuscation", noop::Harmless::False)], other, &param, value)?,
         }
     }
     Ok(include_usage)
@@ -198,7 +198,7 @@ fn message(value: Json, at: &str) -> Result<ChatMessage, RequestError> {
         match name.as_str() {
             "role" => role = Some(self::role(value, &param)?),
             "content" => content = Some(self::content(value, &param)?),
-            other => noop::check(noop::MESSAGE, other, &param, &value)?,
+            other => noop::check(noop::MESSAGE, other, &param, value)?,
         }
     }
     let missing = |name: &str| RequestError::Missing { param: format!("{at}.{name}") };
@@ -209,11 +209,13 @@ fn role(value: Json, param: &str) -> Result<String, RequestError> {
     let role = value.text(param, MAX_ID_BYTES)?;
     match role.as_str() {
         "system" | "user" | "assistant" => Ok(role),
-        "developer" | "tool" | "function" => Err(RequestError::Unsupported {
+        // The newer name of the same; templates know the older one.
+        "developer" => Ok("system".to_owned()),
+        "tool" | "function" => Err(RequestError::Unsupported {
             param: param.to_owned(),
-            reason: format!("the role {role} is not known here; use system, user or assistant"),
+            reason: format!("the role {role} is not known here; use system, developer, user or assistant"),
         }),
-        _ => Err(invalid(param, "must be system, user or assistant")),
+        _ => Err(invalid(param, "must be system, developer, user or assistant")),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The JSON shapes of chat answers, as the original API writes them. Only data.
 use serde::Serialize;
 
+use super::sse;
 use crate::lane::job::Finish;
 
 /// What every chunk and every answer of one request have in common.
@@ -111,9 +112,6 @@ impl Identity {
             choices,
             usage: include_usage.then_some(usage),
         };
-        out.extend_from_slice(b"data: ");
-        serde_json::to_writer(&mut *out, &chunk)?;
-        out.extend_from_slice(b"\n\n");
-        Ok(())
+        sse::data(out, &chunk)
     }
 }

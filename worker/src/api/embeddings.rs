@@ -9,7 +9,7 @@ use axum::{
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::Serialize;
-use tidegate_engine::engine::TextCodec;
+use tidegate_engine::{EngineError, engine::TextCodec};
 use tokio::{sync::oneshot, time::timeout_at};
 
 use super::{
@@ -83,14 +83,7 @@ async fn answer(
         return Err(RequestError::Unsupported { param: "dimensions".to_owned(), reason });
     }
     let (codec, inputs) = (serving.lane.codec.clone(), request.inputs);
-    let encode = move || inputs.into_iter().map(|input| tokens(codec.as_ref(), input)).collect::<Result<Vec<_>, _>>();
-    let rows = app.intake.tokenise(bytes, clock, encode).await?;
-    for (i, row) in rows.iter().enumerate() {
-        if row.len() > max_sequence {
-            let reason = format!("has {} tokens, this model takes {max_sequence}", row.len());
-            return Err(invalid(&format!("input[{i}]"), reason));
-        }
-    }
+    let rows = app.intake.tokenise(bytes, clock, move || encode(codec.as_ref(), inputs, max_sequence)).await??;
     let prompt_tokens = rows.iter().map(Vec::len).sum();
     let (out, reply) = oneshot::channel();
     let span = tracing::Span::current();
@@ -107,11 +100,30 @@ async fn answer(
     Ok(response)
 }
 
-fn tokens(codec: &dyn TextCodec, input: Input) -> Result<Vec<u32>, tidegate_engine::EngineError> {
-    match input {
-        Input::Text(text) => codec.encode(&text),
-        Input::Tokens(tokens) => Ok(tokens),
+/// The rows of all inputs; the first that is too long, by its tokens or already by its length, refuses the request.
+fn encode(
+    codec: &dyn TextCodec,
+    inputs: Vec<Input>,
+    most: usize,
+) -> Result<Result<Vec<Vec<u32>>, RequestError>, EngineError> {
+    let mut rows = Vec::with_capacity(inputs.len());
+    for (i, input) in inputs.into_iter().enumerate() {
+        let too_long =
+            |found: String| invalid(&format!("input[{i}]"), format!("has {found} tokens, this model takes {most}"));
+        let row = match input {
+            Input::Text(text) => codec.encode_within(&text, most),
+            Input::Tokens(tokens) => Ok(tokens),
+        };
+        match row {
+            Ok(row) if row.len() <= most => rows.push(row),
+            Ok(row) => return Ok(Err(too_long(row.len().to_string()))),
+            Err(error) => match error.too_long() {
+                Some(least) => return Ok(Err(too_long(format!("at least {least}")))),
+                None => return Err(error),
+            },
+        }
     }
+    Ok(Ok(rows))
 }
 
 fn item(index: usize, vector: Vec<f32>, encoding: Encoding) -> Item {

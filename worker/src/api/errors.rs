@@ -28,7 +28,8 @@ const INVALID: &str = "invalid_request_error";
 
 fn row(error: &RequestError) -> Row {
     let plain = |status, kind| Row { status, kind, known_as: None, elsewhere: false, retry_after_ms: None };
-    let elsewhere = |kind| Row { elsewhere: true, ..plain(StatusCode::SERVICE_UNAVAILABLE, kind) };
+    let elsewhere =
+        |kind| Row { elsewhere: true, retry_after_ms: Some(1_000), ..plain(StatusCode::SERVICE_UNAVAILABLE, kind) };
     match error {
         RequestError::NotJson { .. }
         | RequestError::UnknownField { .. }
@@ -36,12 +37,15 @@ fn row(error: &RequestError) -> Row {
         | RequestError::Invalid { .. }
         | RequestError::Missing { .. }
         | RequestError::WrongTask { .. }
-        | RequestError::PromptRefused { .. } => plain(StatusCode::BAD_REQUEST, INVALID),
-        RequestError::ContextLength { .. } => {
+        | RequestError::PromptRefused { .. }
+        // Not 408: clients send that again by themselves, and what is malformed stays so.
+        | RequestError::BodyBroken { .. } => plain(StatusCode::BAD_REQUEST, INVALID),
+        RequestError::ContextLength { .. } | RequestError::SurelyTooLong { .. } => {
             Row { known_as: Some("context_length_exceeded"), ..plain(StatusCode::BAD_REQUEST, INVALID) }
         }
         RequestError::BodyTooLarge { .. } => plain(StatusCode::PAYLOAD_TOO_LARGE, INVALID),
-        RequestError::BodyBroken { .. } => plain(StatusCode::REQUEST_TIMEOUT, INVALID),
+        RequestError::UnsupportedMedia { .. } => plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, INVALID),
+        RequestError::BodyLate { .. } => plain(StatusCode::REQUEST_TIMEOUT, INVALID),
         RequestError::ModelNotFound { .. } => {
             Row { known_as: Some("model_not_found"), ..plain(StatusCode::NOT_FOUND, INVALID) }
         }
@@ -117,6 +121,11 @@ impl IntoResponse for Refuse {
         }
         if let Some(ms) = row.retry_after_ms {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds_up(ms)));
+        }
+        if matches!(self.error, RequestError::UnsupportedMedia { .. }) {
+            // RFC 9110 §15.5.16: which type and coding would do.
+            headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
+            headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
         for (name, value) in &self.headers {
             if let Ok(value) = HeaderValue::from_str(value) {

@@ -11,8 +11,9 @@ use crate::error::{RequestError, shortened};
 pub enum Json {
     Null,
     Bool(bool),
-    Integer(i64),
-    /// Not an integer, or one that does not fit `i64`.
+    /// Of 64 bits, signed or not.
+    Integer(i128),
+    /// Not an integer, or one of more than 64 bits.
     Float(f64),
     Text(String),
     Array(Vec<Json>),
@@ -43,12 +44,11 @@ impl<'de> Visitor<'de> for JsonVisitor {
     }
 
     fn visit_i64<E>(self, value: i64) -> Result<Json, E> {
-        Ok(Json::Integer(value))
+        Ok(Json::Integer(value.into()))
     }
 
     fn visit_u64<E>(self, value: u64) -> Result<Json, E> {
-        #[allow(clippy::cast_precision_loss)]
-        Ok(i64::try_from(value).map_or(Json::Float(value as f64), Json::Integer))
+        Ok(Json::Integer(value.into()))
     }
 
     fn visit_f64<E>(self, value: f64) -> Result<Json, E> {
@@ -87,11 +87,20 @@ impl<'de> Visitor<'de> for JsonVisitor {
     }
 }
 
+/// No integer of this size or more fits 64 bits with a sign.
+const TWO_TO_63: f64 = 9_223_372_036_854_775_808.0;
+
 /// Most members of one object; none of this API has as many.
 const MAX_MEMBERS: usize = 256;
 
+/// What some editors and libraries put in front of a text; JSON has none (RFC 8259 §8.1).
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+
 /// Reads a body; nesting is bounded by serde_json (128).
 pub fn parse(body: &[u8]) -> Result<Vec<(String, Json)>, RequestError> {
+    if body.starts_with(BYTE_ORDER_MARK) {
+        return Err(RequestError::NotJson { reason: "it begins with a byte order mark at line 1 column 1".to_owned() });
+    }
     match serde_json::from_slice(body) {
         Ok(Json::Object(members)) => Ok(members),
         Ok(other) => Err(RequestError::NotJson { reason: format!("it is {}", other.kind()) }),
@@ -135,9 +144,13 @@ impl Json {
 
     /// An integer in `[low, high]`; `2.0` is not one.
     pub fn integer(self, param: &str, low: i64, high: i64) -> Result<i64, RequestError> {
+        let outside = |value: &dyn fmt::Display| invalid(param, format!("{value} is not from {low} to {high}"));
         match self {
-            Self::Integer(value) if (low..=high).contains(&value) => Ok(value),
-            Self::Integer(value) => Err(invalid(param, format!("{value} is not from {low} to {high}"))),
+            Self::Integer(value) => {
+                let fits = i64::try_from(value).ok().filter(|value| (low..=high).contains(value));
+                fits.ok_or_else(|| outside(&value))
+            }
+            Self::Float(value) if value.abs() >= TWO_TO_63 => Err(outside(&format!("{value:e}"))),
             other => Err(other.wrong(param, "an integer")),
         }
     }

@@ -8,9 +8,11 @@ mod embedding_request;
 mod embeddings;
 mod errors;
 mod json;
+mod media;
 mod models;
 mod noop;
 mod observe;
+mod sse;
 
 use std::{sync::Arc, time::Duration};
 

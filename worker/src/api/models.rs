@@ -28,15 +28,21 @@ fn models(table: &Table) -> BTreeMap<String, Value> {
     out.into_iter().map(describe).collect()
 }
 
+/// The same, or "not yet": a client must not take a worker that is still loading for one without models.
+fn loaded(app: &App) -> Result<BTreeMap<String, Value>, Refuse> {
+    let models = models(&app.table.load());
+    if models.is_empty() { Err(RequestError::NotReady.into()) } else { Ok(models) }
+}
+
 /// All of them.
-pub async fn list(State(app): State<Arc<App>>) -> Json<Value> {
-    let data: Vec<Value> = models(&app.table.load()).into_values().collect();
-    Json(json!({"object": "list", "data": data}))
+pub async fn list(State(app): State<Arc<App>>) -> Result<Json<Value>, Refuse> {
+    let data: Vec<Value> = loaded(&app)?.into_values().collect();
+    Ok(Json(json!({"object": "list", "data": data})))
 }
 
 /// One of them; an id may hold a slash.
 pub async fn one(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<Json<Value>, Refuse> {
-    match models(&app.table.load()).remove(&id) {
+    match loaded(&app)?.remove(&id) {
         Some(model) => Ok(Json(model)),
         None => Err(RequestError::ModelNotFound { model: shortened(&id) }.into()),
     }

@@ -67,7 +67,8 @@ async fn a_client_that_never_reads_gives_its_place_and_permit_back_when_its_answ
     tokio::spawn(connection);
     let body = Full::new(Bytes::from(ask_with("x", json!({"stream": true})).to_string()));
     let uri = format!("http://{}/v1/chat/completions", worker.address);
-    let unread = client.send_request(Request::post(uri).body(body).unwrap()).await.unwrap();
+    let request = Request::post(uri).header("content-type", "application/json");
+    let unread = client.send_request(request.body(body).unwrap()).await.unwrap();
     assert_eq!(unread.status(), StatusCode::OK);
     eventually("the place is free", || worker.app.queue.inside() == 0).await;
     assert_eq!(Http::new(&worker).chat(&ask("y")).await.status, StatusCode::OK, "the permit is free");

@@ -194,6 +194,9 @@ impl Http {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
+        if method == "POST" && !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type")) {
+            request = request.header("content-type", "application/json");
+        }
         self.client.request(request.body(Full::new(body.into())).unwrap()).await.expect("a response")
     }
 

@@ -12,6 +12,16 @@ impl TextCodec for FakeCodec {
         Ok(text.bytes().map(u32::from).chain([EOS]).collect())
     }
 
+    fn encode_within(&self, text: &str, most: usize) -> Result<Vec<u32>, EngineError> {
+        fits(text.len(), most)?;
+        self.encode(text)
+    }
+
+    fn encode_chat_within(&self, messages: &[ChatMessage], most: usize) -> Result<Vec<u32>, EngineError> {
+        fits(messages.iter().map(|m| m.content.len()).sum(), most)?;
+        self.encode_chat(messages)
+    }
+
     fn encode_chat(&self, messages: &[ChatMessage]) -> Result<Vec<u32>, EngineError> {
         let mut tokens = Vec::new();
         for message in messages {
@@ -29,6 +39,11 @@ impl TextCodec for FakeCodec {
     fn decoder(&self) -> Box<dyn TokenDecoder> {
         Box::new(FakeDecoder::default())
     }
+}
+
+/// Every byte is a token.
+fn fits(least: usize, most: usize) -> Result<(), EngineError> {
+    if least > most { Err(EngineError::TooLong { least, most }) } else { Ok(()) }
 }
 
 #[derive(Default)]
