@@ -152,6 +152,7 @@ fn gateway_settings(settings: &Settings) -> Result<GatewaySettings> {
         listen: settings.gateway_listen,
         require_api_key: settings.require_api_key,
         max_body_bytes: settings.max_body_bytes,
+        cors_origins: settings.cors_origins.clone(),
         ..GatewaySettings::default()
     };
     if let Some(endpoint) = &settings.otlp_endpoint {

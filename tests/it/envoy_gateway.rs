@@ -1,6 +1,8 @@
 //! Real Envoy with what `translate` makes, and origins that behave as workers do on their worst day. No control plane: the
 //! resources come as files, so each test sets exactly what it needs.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::cloned_ref_to_slice_refs)]
+mod bodies;
+mod browsers;
 mod keys;
 mod limits;
 mod replies;

@@ -227,6 +227,15 @@ pub const FIELDS: &[Field] = &[
         "Largest request body at the gateway; 1024 to 67108864"
     ),
     row!(
+        "cors_origins",
+        "cors-origins",
+        Both,
+        Shape::Many,
+        "",
+        "ORIGIN",
+        "Web pages that may call the gateway: https://app.example.com, https://*.example.com or *. Default: none"
+    ),
+    row!(
         "drain_timeout_seconds",
         "drain-timeout-seconds",
         Up,

@@ -88,6 +88,8 @@ pub struct Settings {
     pub model_roots: Vec<PathBuf>,
     pub max_workers: u32,
     pub max_body_bytes: u32,
+    /// Whose web pages may call the gateway.
+    pub cors_origins: Vec<tidegate_translate::CorsOrigin>,
     pub drain_timeout: Duration,
     pub up: UpSettings,
     /// Where each value came from.

@@ -47,6 +47,7 @@ fn the_precedence_holds_for_every_setting() {
             "log_format" => ["json", "text", "json"][usize::from(n)].to_owned(),
             "worker_provider" => ["cuda", "cpu", "cuda"][usize::from(n)].to_owned(),
             "require_api_key" | "new_admin_token" => ["true", "false", "true"][usize::from(n)].to_owned(),
+            "cors_origins" => format!("https://app{n}.example.com"),
             "allowed_worker_ips" => format!("10.0.0.{n}"),
             "max_body_bytes" => (2048 + n).to_string(),
             "max_workers" | "drain_timeout_seconds" => (1 + n).to_string(),

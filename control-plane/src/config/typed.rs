@@ -7,6 +7,8 @@ use std::{
     time::Duration,
 };
 
+use tidegate_translate::CorsOrigin;
+
 use super::{ConfigError, Layered, LogFormat, Origin, Provider, Secret, Settings, TlsFiles, UpSettings, fields::field};
 
 struct Parser<'a> {
@@ -34,6 +36,7 @@ pub fn parse(layers: BTreeMap<&'static str, Layered>, cwd: &Path, errors: &mut V
     let model_roots = p.paths("model_roots");
     let max_workers = p.number("max_workers", 0, 64);
     let max_body_bytes = p.number("max_body_bytes", 1024, 64 << 20);
+    let cors_origins = p.many::<CorsOrigin>("cors_origins", CorsOrigin::EXPECTED);
     let drain = p.number("drain_timeout_seconds", 1, 3600);
     let worker_provider = p.choice("worker_provider", &[("cpu", Provider::Cpu), ("cuda", Provider::Cuda)]);
     let [postgres_bin_dir, envoy_bin, worker_bin, onnxruntime_lib] =
@@ -55,6 +58,7 @@ pub fn parse(layers: BTreeMap<&'static str, Layered>, cwd: &Path, errors: &mut V
         model_roots,
         max_workers: max_workers?,
         max_body_bytes: max_body_bytes?,
+        cors_origins,
         drain_timeout: Duration::from_secs(u64::from(drain?)),
         up: UpSettings { postgres_bin_dir, envoy_bin, worker_bin, onnxruntime_lib, worker_provider: worker_provider? },
         layers,

@@ -20,7 +20,7 @@ pub mod types;
 mod worker;
 
 pub use bootstrap::{BootstrapParams, bootstrap};
-pub use settings::{GatewaySettings, Otlp};
+pub use settings::{CorsOrigin, GatewaySettings, Otlp};
 use tidegate_policy::snapshot::{PoolPlan, Snapshot};
 use tidegate_xds::resources::ResourceSet;
 

@@ -75,7 +75,7 @@ fn connection_manager(settings: &GatewaySettings) -> HttpConnectionManager {
             config_source: ads(),
             route_config_name: ROUTE_NAME.to_owned(),
         })),
-        http_filters: filters::chain(),
+        http_filters: filters::chain(settings),
         early_header_mutation_extensions: vec![strip_reserved()],
         // A header name with `_` stays what it is: workers read names byte for byte, so it cannot pass for one with `-`.
         common_http_protocol_options: Some(HttpProtocolOptions {

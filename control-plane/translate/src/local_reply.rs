@@ -27,13 +27,13 @@ pub(crate) fn config() -> LocalReplyConfig {
     LocalReplyConfig {
         mappers: vec![
             untouched(),
-            by_flag(&["UO"], &errors::BUSY, vec![set_header("retry-after", "1")]),
-            by_flag(&["UH", "NC"], &errors::NO_WORKER, Vec::new()),
-            by_flag(&["UF", "UC", "LR", "UR", "URX", "UPE"], &errors::WORKER_LOST, Vec::new()),
-            by_flag(&["UT", "UMSDR"], &errors::TIMED_OUT, Vec::new()),
-            by_flag(&["SI"], &errors::CLIENT_TIMED_OUT, Vec::new()),
-            by_flag(&["OM", "DO"], &errors::OVERLOADED, Vec::new()),
-            by_flag(&["NR"], &errors::NO_SUCH_PATH, Vec::new()),
+            by_flag(&["UO"], &errors::BUSY),
+            by_flag(&["UH", "NC"], &errors::NO_WORKER),
+            by_flag(&["UF", "UC", "LR", "UR", "URX", "UPE"], &errors::WORKER_LOST),
+            by_flag(&["UT", "UMSDR"], &errors::TIMED_OUT),
+            by_flag(&["SI"], &errors::CLIENT_TIMED_OUT),
+            by_flag(&["OM", "DO"], &errors::OVERLOADED),
+            by_flag(&["NR"], &errors::NO_SUCH_PATH),
             by_status(400, &errors::BAD_REQUEST),
             by_status(401, &errors::BAD_KEY),
             by_status(403, &errors::FORBIDDEN),
@@ -64,17 +64,24 @@ pub(crate) fn inline(text: String) -> DataSource {
     DataSource { specifier: Some(Specifier::InlineString(text)), ..Default::default() }
 }
 
-fn by_flag(flags: &[&str], error: &ClientError, headers: Vec<HeaderValueOption>) -> ResponseMapper {
-    mapper(flag_filter(flags), error, headers)
+fn by_flag(flags: &[&str], error: &ClientError) -> ResponseMapper {
+    mapper(flag_filter(flags), error)
 }
 
 fn by_status(status: u32, error: &ClientError) -> ResponseMapper {
-    mapper(status_filter(Op::Eq, status), error, Vec::new())
+    mapper(status_filter(Op::Eq, status), error)
 }
 
-/// Answers that a route spells out are right as they are.
+/// When to ask again, for what may be better in a moment. Limits say their own time.
+pub(crate) fn retry_after(error: &ClientError) -> Vec<HeaderValueOption> {
+    if error.soon { vec![set_header("retry-after", "1")] } else { Vec::new() }
+}
+
+/// Answers that a route spells out are right as they are, and so is what a script of ours says (a 401 of it has no words).
 fn untouched() -> ResponseMapper {
-    let expression = "response.code_details == 'direct_response'".to_owned();
+    let expression = "response.code_details == 'direct_response' || \
+                      (response.code_details == 'lua_response' && response.code != 401)"
+        .to_owned();
     let expression = ExpressionFilter { expression, ..Default::default() };
     let config = Some(ExtensionConfigType::TypedConfig(pack(&expression)));
     let cel = ExtensionFilter { name: "envoy.access_loggers.extension_filters.cel".to_owned(), config_type: config };
@@ -87,12 +94,12 @@ fn the_rest() -> ResponseMapper {
     ResponseMapper { filter: Some(status_filter(Op::Ge, 400)), body, ..Default::default() }
 }
 
-fn mapper(filter: AccessLogFilter, error: &ClientError, headers_to_add: Vec<HeaderValueOption>) -> ResponseMapper {
+fn mapper(filter: AccessLogFilter, error: &ClientError) -> ResponseMapper {
     ResponseMapper {
         filter: Some(filter),
         status_code: u32v(error.status),
         body: Some(inline(error.body())),
-        headers_to_add,
+        headers_to_add: retry_after(error),
         ..Default::default()
     }
 }

@@ -3,7 +3,10 @@ use envoy_types::pb::envoy::config::route::v3::Route;
 use serde::Serialize;
 use tidegate_policy::snapshot::Snapshot;
 
-use crate::route::{answer, get};
+use crate::{
+    errors,
+    route::{answer, get, method, path, refuse},
+};
 
 #[derive(Serialize)]
 struct List<'a> {
@@ -24,8 +27,13 @@ fn model(id: &str) -> Model<'_> {
     Model { id, object: "model", created: 0, owned_by: "tidegate" }
 }
 
-/// The routes, and the size of the largest body among them in bytes.
+/// The routes, and the size of the largest body among them in bytes. As long as no worker serves anything, a list would be
+/// one of models that do not answer, and an empty one would be taken for the whole.
 pub(crate) fn routes(snapshot: &Snapshot) -> (Vec<Route>, usize) {
+    if snapshot.arms.values().all(|arm| arm.endpoints.is_empty()) {
+        let all = method(path(r"/v1/models(/\C*)?"), "GET");
+        return (vec![refuse("models", all, &errors::NOT_SERVING)], 0);
+    }
     let data = snapshot.targets.iter().map(|t| model(&t.model_id)).collect();
     let list = serde_json::to_string(&List { object: "list", data }).unwrap_or_default();
     let mut largest = list.len();

@@ -160,7 +160,6 @@ fn rest(model_routes: Vec<Route>) -> Vec<Route> {
     let mut routes = model_routes;
     routes.push(refuse("model-not-found", method(path(r"/v1/models/\C*"), "GET"), &errors::MODEL_NOT_FOUND));
     routes.push(unknown);
-    routes.push(refuse("model-required", method(path(INFERENCE), "POST"), &errors::NO_MODEL));
     routes.extend(fallbacks());
     routes
 }
@@ -168,11 +167,29 @@ fn rest(model_routes: Vec<Route>) -> Vec<Route> {
 /// The end of every list of routes.
 fn fallbacks() -> Vec<Route> {
     let known = path(r"/v1/(chat/completions|embeddings|models(/\C*)?)");
-    let all = RouteMatch { path_specifier: Some(PathSpecifier::Prefix("/".to_owned())), ..Default::default() };
-    vec![refuse("wrong-method", known, &errors::WRONG_METHOD), refuse("unknown-path", all, &errors::NO_SUCH_PATH)]
+    vec![
+        refuse("preflight", preflight(), &errors::ORIGIN_REFUSED),
+        refuse("wrong-method", known, &errors::WRONG_METHOD),
+        refuse("unknown-path", everything(), &errors::NO_SUCH_PATH),
+    ]
 }
 
-fn path(pattern: &str) -> RouteMatch {
+pub(crate) fn everything() -> RouteMatch {
+    RouteMatch { path_specifier: Some(PathSpecifier::Prefix("/".to_owned())), ..Default::default() }
+}
+
+/// A browser's question whether a page may call (Fetch §3.3.2); of origins that may, it is answered before it comes to a route.
+pub(crate) fn preflight() -> RouteMatch {
+    let mut matched = method(everything(), "OPTIONS");
+    matched.headers.extend(["origin", "access-control-request-method"].map(|name| HeaderMatcher {
+        name: name.to_owned(),
+        header_match_specifier: Some(HeaderMatchSpecifier::PresentMatch(true)),
+        ..Default::default()
+    }));
+    matched
+}
+
+pub(crate) fn path(pattern: &str) -> RouteMatch {
     RouteMatch { path_specifier: Some(PathSpecifier::SafeRegex(regex(pattern))), ..Default::default() }
 }
 
@@ -181,7 +198,7 @@ pub(crate) fn get(exactly: &str) -> RouteMatch {
     method(RouteMatch { path_specifier: Some(PathSpecifier::Path(exactly.to_owned())), ..Default::default() }, "GET")
 }
 
-fn method(mut matched: RouteMatch, name: &str) -> RouteMatch {
+pub(crate) fn method(mut matched: RouteMatch, name: &str) -> RouteMatch {
     matched.headers.push(HeaderMatcher {
         name: ":method".to_owned(),
         header_match_specifier: Some(HeaderMatchSpecifier::StringMatch(exact(name))),
@@ -190,11 +207,12 @@ fn method(mut matched: RouteMatch, name: &str) -> RouteMatch {
     matched
 }
 
-fn refuse(name: &str, matched: RouteMatch, error: &ClientError) -> Route {
-    answer(name, matched, (error.status, error.body()))
+pub(crate) fn refuse(name: &str, matched: RouteMatch, error: &ClientError) -> Route {
+    refuse_with(Route { name: name.to_owned(), r#match: Some(matched), ..Default::default() }, error)
 }
 
 fn refuse_with(mut route: Route, error: &ClientError) -> Route {
+    route.response_headers_to_add.extend(local_reply::retry_after(error));
     route.action = Some(Action::DirectResponse(direct((error.status, error.body()))));
     route
 }

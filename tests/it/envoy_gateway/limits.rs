@@ -4,7 +4,7 @@ use tidegate_policy::snapshot::{Counter, Limit, RequestRate};
 
 use super::*;
 
-fn limit(name: &str, (rate, window_ms, burst): (u64, u64, u64)) -> Limit {
+pub(super) fn limit(name: &str, (rate, window_ms, burst): (u64, u64, u64)) -> Limit {
     Limit {
         id: format!("default/limits/{name}"),
         owner: ObjectRef { namespace: "default".to_owned(), name: "limits".to_owned() },
@@ -17,7 +17,7 @@ fn limit(name: &str, (rate, window_ms, burst): (u64, u64, u64)) -> Limit {
     }
 }
 
-fn set(snapshot: &mut Snapshot, limits: Vec<Limit>) {
+pub(super) fn set(snapshot: &mut Snapshot, limits: Vec<Limit>) {
     snapshot.limits = limits.into_iter().map(|l| (l.id.clone(), l)).collect();
     snapshot.targets[0].limits = snapshot.limits.keys().cloned().collect();
 }

@@ -3,13 +3,10 @@
 use std::collections::HashMap;
 
 use envoy_types::pb::{
-    envoy::{
-        config::route::v3::{RouteMatch, route_match::PathSpecifier},
-        extensions::filters::http::jwt_authn::v3::{
-            JwtAuthentication, JwtCacheConfig, JwtClaimToHeader, JwtHeader, JwtProvider, JwtRequirement,
-            JwtRequirementOrList, RequirementRule, jwt_provider::JwksSourceSpecifier, jwt_requirement::RequiresType,
-            requirement_rule::RequirementType,
-        },
+    envoy::extensions::filters::http::jwt_authn::v3::{
+        JwtAuthentication, JwtCacheConfig, JwtClaimToHeader, JwtHeader, JwtProvider, JwtRequirement,
+        JwtRequirementOrList, RequirementRule, jwt_provider::JwksSourceSpecifier, jwt_requirement::RequiresType,
+        requirement_rule::RequirementType,
     },
     google::protobuf::Empty,
 };
@@ -21,6 +18,7 @@ use tidegate_xds::resources::ResourceSet;
 use crate::{
     any::extension,
     local_reply::inline,
+    route,
     settings::GatewaySettings,
     types::{API_KEYS, EXTENSION},
 };
@@ -42,15 +40,16 @@ pub(crate) fn add(set: &mut ResourceSet, snapshot: &Snapshot, settings: &Gateway
 }
 
 fn config(snapshot: &Snapshot, required: bool) -> JwtAuthentication {
-    let everything = RouteMatch { path_specifier: Some(PathSpecifier::Prefix("/".to_owned())), ..Default::default() };
+    // A browser sends no key with its question, and what comes back to one is never from a worker. No requirement: it passes.
+    let preflight = RequirementRule { r#match: Some(route::preflight()), requirement_type: None };
     let rule = RequirementRule {
-        r#match: Some(everything),
+        r#match: Some(route::everything()),
         requirement_type: Some(RequirementType::Requires(requirement(required))),
     };
     JwtAuthentication {
         // One entry only: a map of more would have no stable encoding.
         providers: HashMap::from([(PROVIDER.to_owned(), provider(snapshot))]),
-        rules: vec![rule],
+        rules: vec![preflight, rule],
         stat_prefix: "api_keys".to_owned(),
         ..Default::default()
     }

@@ -1,5 +1,6 @@
-//! The HTTP filters of a gateway, in order: who, which model, how often, where. Their order is part of the contract with workers.
+//! The HTTP filters of a gateway, in order: from where, who, which model, how often, whereto. Their order is part of the contract with workers.
 pub(crate) mod api_keys;
+pub(crate) mod cors;
 pub(crate) mod local_limits;
 pub(crate) mod model;
 pub(crate) mod tracing;
@@ -15,18 +16,20 @@ use prost::{Message, Name};
 
 use crate::{
     any::{ads, pack},
+    settings::GatewaySettings,
     types::{API_KEYS, LIMITS},
 };
 
-/// All filters, first to last.
-pub(crate) fn chain() -> Vec<HttpFilter> {
-    vec![
+/// All filters, first to last. What a filter answers passes those before it, so `cors` sees every answer.
+pub(crate) fn chain(settings: &GatewaySettings) -> Vec<HttpFilter> {
+    let cors = (!settings.cors_origins.is_empty()).then(|| fixed(cors::NAME, &cors::lua(&settings.cors_origins)));
+    let all = [
         discovered(API_KEYS, &api_keys::type_url()),
-        fixed("envoy.filters.http.json_to_metadata", &model::config()),
         fixed("envoy.filters.http.lua", &model::lua()),
         discovered(LIMITS, &local_limits::type_url()),
         fixed("envoy.filters.http.router", &Router { suppress_envoy_headers: true, ..Default::default() }),
-    ]
+    ];
+    cors.into_iter().chain(all).collect()
 }
 
 fn fixed<M: Message + Name>(name: &str, config: &M) -> HttpFilter {
