@@ -196,8 +196,9 @@ impl Tidegate {
         let key = made["key"].as_str().with_context(|| format!("no key in {made}"))?;
         let client = Client::new(format!("http://{}", self.place.gateway), Some(key.to_owned()))?;
         wait::until("the gateway to know the key", Duration::from_secs(10), async || {
+            // Until a worker serves something it is 503.
             let status = client.get("/v1/models").await?.status;
-            ensure!(status == 200, "status {status}");
+            ensure!(matches!(status, 200 | 503), "status {status}");
             Ok(())
         })
         .await?;
