@@ -14,7 +14,7 @@ use tidegate_api::{
     fleet::{FleetService, FleetSettings},
     nodes::NodeRegistry,
 };
-use tidegate_policy::ports::Source;
+use tidegate_policy::{explain::GatewayFacts, ports::Source};
 use tidegate_store::PgStore;
 use tidegate_translate::{GatewaySettings, Otlp};
 use tidegate_xds::Hub;
@@ -95,6 +95,7 @@ pub async fn run(settings: Settings) -> Result<()> {
             let telemetry = telemetry.clone();
             move || telemetry.render_metrics()
         }),
+        gateway: GatewayFacts { require_api_key: settings.require_api_key },
         source: Source::Rest,
     };
     let router = telemetry::traced(admin::router(state));

@@ -95,14 +95,14 @@ fn share(seen: usize, users: usize, share: f64) -> Result<()> {
 }
 
 async fn explain(tidegate: &Tidegate, show: &mut Show, client: &Client) -> Result<()> {
-    show.step("why: tidegate explain --model tide-chat --header 'x-user-id: user-7'");
+    show.step("why: tidegate explain --model tide-chat --header 'x-user-id: user-7' --tenant acme");
+    let asked = ["explain", "--model", "tide-chat", "--header", "x-user-id: user-7", "--tenant", "acme"];
     let seen = client.chat(QUESTION, &[("x-user-id", "user-7")]).await?.expect(200)?;
-    let said = tidegate.ok(&["explain", "--model", "tide-chat", "--header", "x-user-id: user-7"]).await?;
+    let said = tidegate.ok(&[&asked[..], &["-o", "table"]].concat()).await?;
     for line in said.lines().take(24) {
         show.detail(line);
     }
-    let asked = ["explain", "--model", "tide-chat", "--header", "x-user-id: user-7", "-o", "json"];
-    let told: serde_json::Value = serde_json::from_str(&tidegate.ok(&asked).await?)?;
+    let told: serde_json::Value = serde_json::from_str(&tidegate.ok(&[&asked[..], &["-o", "json"]].concat()).await?)?;
     let (told, seen) =
         ((told["arm"].as_str(), told["decidedBy"]["id"].as_str()), (seen.arm(), seen.header("x-tidegate-rule")));
     let same = told == (Some(seen.0), Some(seen.1));

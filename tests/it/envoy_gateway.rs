@@ -123,6 +123,7 @@ fn two_arms(origin: SocketAddr) -> Snapshot {
             task: Task::Chat,
             rules: Vec::new(),
             split,
+            named: Vec::new(),
             limits: Vec::new(),
         }],
         arms: BTreeMap::from([arm("v1"), arm("v2")]),

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod policies;
 mod precedence;
+mod refusals;
 mod requests;
 
 use std::{
@@ -17,7 +18,7 @@ use system_tests::{
     ports,
 };
 use tidegate_policy::{
-    explain::{ExplainHeader, ExplainRequest, Explanation, explain},
+    explain::{ExplainHeader, ExplainRequest, Explanation, GatewayFacts, explain},
     snapshot::Snapshot,
 };
 use tidegate_translate::{GatewaySettings, files, gateway};
@@ -29,6 +30,9 @@ const REQUESTS: usize = 6_000;
 const THREADS: usize = 4;
 /// Each kind of condition must have held, and failed, at least this often.
 const LEAST: usize = 100;
+
+/// A gateway that takes requests without a key.
+const OPEN: GatewayFacts = GatewayFacts { require_api_key: false };
 
 type Counts = BTreeMap<String, usize>;
 
@@ -103,8 +107,12 @@ struct Gateway {
 
 impl Gateway {
     fn start(snapshot: &Snapshot) -> Self {
+        Self::start_with(snapshot, OPEN)
+    }
+
+    fn start_with(snapshot: &Snapshot, facts: GatewayFacts) -> Self {
         let listen = ports::free().unwrap();
-        let settings = GatewaySettings { listen, require_api_key: false, ..GatewaySettings::default() };
+        let settings = GatewaySettings { listen, require_api_key: facts.require_api_key, ..GatewaySettings::default() };
         let dir = EnvoyFiles::prepare().unwrap();
         write(dir.path(), &files::files(&gateway(snapshot, &settings), dir.path()).unwrap()).unwrap();
         let bootstrap = files::file_bootstrap(dir.path(), &dir.path().join("admin.sock"));
@@ -116,10 +124,11 @@ impl Gateway {
 
 /// What Envoy answered, what explain says of `snapshot`, and what the documented order says.
 fn agree(world: &World, snapshot: &Snapshot, request: &Request, answer: &Response) -> Result<(), String> {
-    let explained = explain(snapshot, &question(request));
+    let explained = explain(snapshot, OPEN, &question(request));
     if answer.status != 200 {
         return Err(format!("Envoy answered {}: {}", answer.status, answer.text()));
     }
+    same("status", "200", &explained.verdict.status.to_string())?;
     let decider = explained.decided_by.as_ref().ok_or("explain found no decider")?;
     same("rule", answer.header("x-tidegate-rule"), &decider.id)?;
     same("generation", answer.header("x-tidegate-generation"), &decider.generation.to_string())?;

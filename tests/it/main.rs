@@ -1,5 +1,7 @@
 //! What crosses rooms, with the real parts: `tidegate up`, its Postgres, Envoy, its workers and their models.
 mod bad_input;
+mod canary_gone;
+mod docs_walk;
 mod doors;
 mod envoy_gateway;
 mod explain_matches_envoy;

@@ -1,6 +1,7 @@
 //! Policies and fleet facts in, one [`Snapshot`] and the next status of every object out. Deterministic: the order of the
 //! input does not matter, and the same input gives the same output on every replica. Never fails: what cannot be compiled is
 //! left out and says so in its status. Reads no load figures and no clock.
+mod arms;
 mod bound;
 mod fleet;
 mod limits;

@@ -3,7 +3,7 @@
 mod envelope;
 mod read;
 mod shape;
-mod suggest;
+pub(crate) mod suggest;
 
 use std::collections::BTreeMap;
 

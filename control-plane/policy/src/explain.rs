@@ -1,49 +1,67 @@
 //! Why a request gets what it gets: the same table, conditions and hashes as stock Envoy, answered from a snapshot.
 mod answer;
+mod arms;
+mod door;
 mod headers;
 mod limits;
 mod words;
 
 pub use answer::{
-    ArmShare, ConditionVerdict, Decider, DeciderKind, ExplainHeader, ExplainRequest, Explanation, LimitVerdict,
-    Outcome, RuleVerdict,
+    Answerer, ArmShare, ConditionVerdict, Decider, DeciderKind, ExplainHeader, ExplainRequest, Explanation,
+    GatewayFacts, LimitVerdict, Outcome, RuleVerdict, Verdict,
 };
+use door::Caller;
 use tidegate_limiter::matching::{BUCKETS, RequestView, split_bucket};
 pub use words::describe;
 
 use crate::snapshot::{Arm, Interval, Rule, Snapshot, Split, Target};
 
-/// Answers from a snapshot which arm a request gets, and why.
-pub fn explain(snapshot: &Snapshot, request: &ExplainRequest) -> Explanation {
+/// Answers from a snapshot which arm a request gets and why, and what the client reads.
+pub fn explain(snapshot: &Snapshot, gateway: GatewayFacts, request: &ExplainRequest) -> Explanation {
     let mut notes = Vec::new();
-    let headers = headers::seen(request, &mut notes);
-    let Some(target) = snapshot.targets.iter().find(|t| t.model_id == request.model) else {
-        notes.push(words::unknown_model(&request.model, snapshot));
-        return Explanation {
-            outcome: Outcome::UnknownModel,
-            model: request.model.clone(),
-            revision: snapshot.revision,
-            notes,
-            ..Explanation::default()
-        };
-    };
-    let view = RequestView { headers: &headers, tenant: request.tenant.as_deref() };
+    let headers::Seen { headers, refused } = headers::seen(request, &mut notes);
+    let caller = door::caller(request, &headers, (snapshot, &mut notes));
+    let refused = refused.map(|problem| door::refusal(400, "bad_request", problem));
+    let at_the_door = refused.or_else(|| door::key(&caller, gateway)).or_else(|| door::path(request));
     let mut answer = Explanation {
         outcome: Outcome::Routed,
         model: request.model.clone(),
-        target: Some(target.model.to_string()),
         revision: snapshot.revision,
         notes,
         ..Explanation::default()
     };
+    let Some(target) = snapshot.targets.iter().find(|t| t.model_id == request.model) else {
+        answer.outcome = Outcome::UnknownModel;
+        let unknown = || door::refusal(404, "model_not_found", "there is no such model");
+        answer.verdict = at_the_door.unwrap_or_else(unknown);
+        answer.notes.push(words::unknown_model(&request.model, snapshot));
+        return answer;
+    };
+    answer.target = Some(target.model.to_string());
+    let tenant = if let Caller::Tenant(tenant) = &caller { Some(tenant.as_str()) } else { None };
+    let view = RequestView { headers: &headers, tenant };
     decide(snapshot, target, &view, &mut answer);
-    answer.limits = limits::verdicts(snapshot, target, &answer, &view);
+    limits::fill(snapshot, target, &mut answer, &view);
+    if !answer.limits_left_out.is_empty() {
+        let ids = answer.limits_left_out.join(", ");
+        answer.notes.push(format!("limits about a tenant were left out, as none is given (--tenant): {ids}"));
+    }
+    arms::note(target, &mut answer);
+    let served = || nobody(&answer).or_else(|| door::task(request, snapshot, target, &answer));
+    answer.verdict = at_the_door.or_else(served).unwrap_or_default();
     answer
+}
+
+/// No worker is there to ask.
+fn nobody(answer: &Explanation) -> Option<Verdict> {
+    let shares = || answer.shares.iter().filter(|s| s.weight > 0);
+    let none = if answer.random { shares().all(|s| s.endpoints == 0) } else { answer.endpoints == 0 };
+    none.then(|| door::refusal(503, "no_worker", "no worker serves this version now"))
 }
 
 fn decide(snapshot: &Snapshot, target: &Target, view: &RequestView<'_>, answer: &mut Explanation) {
     for rule in &target.rules {
-        let verdict = rule_verdict(rule, view);
+        let verdict = rule_verdict(target, rule, view);
         let matched = verdict.matched;
         answer.rules.push(verdict);
         if matched {
@@ -113,16 +131,18 @@ fn shares(snapshot: &Snapshot, split: &Split) -> Vec<ArmShare> {
         cluster: interval.arm.clone(),
         version: snapshot.arms.get(&interval.arm).map(|a| a.version.clone()).unwrap_or_default(),
         weight: interval.weight,
+        endpoints: snapshot.arms.get(&interval.arm).map_or(0, endpoints),
         probability: f64::from(interval.weight) / f64::from(BUCKETS),
     };
     split.intervals.iter().map(share).collect()
 }
 
-fn rule_verdict(rule: &Rule, view: &RequestView<'_>) -> RuleVerdict {
+fn rule_verdict(target: &Target, rule: &Rule, view: &RequestView<'_>) -> RuleVerdict {
     let conditions: Vec<ConditionVerdict> = rule.conditions.iter().map(|c| words::verdict(c, view)).collect();
     RuleVerdict {
         id: rule.id.clone(),
         arm: rule.arm_label.clone(),
+        named: arms::named(target, rule),
         matched: conditions.iter().all(|c| c.holds),
         conditions,
     }

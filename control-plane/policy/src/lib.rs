@@ -16,3 +16,4 @@ pub mod snapshot;
 pub mod status;
 pub mod units;
 pub mod validate;
+pub mod warnings;

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::SocketAddr};
 pub use tidegate_limiter::admission::Counter;
 use tidegate_limiter::matching::Condition;
 
-use crate::kinds::{ModelVersion, Task, WorkerPoolSpec};
+use crate::kinds::{ArmName, Kind, ModelVersion, Task, WorkerPoolSpec};
 
 /// Namespace and name of an object.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, serde::Serialize, serde::Deserialize)]
@@ -48,8 +48,53 @@ pub struct Target {
     pub rules: Vec<Rule>,
     /// Decides when no rule did.
     pub split: Split,
+    /// What the documents name, and what answers for it: one entry per ReleasePolicy, from the oldest, or one for the model itself
+    /// when it has none. Nobody is routed by this; it is for people.
+    pub named: Vec<NamedArms>,
     /// Ids of the limits on this model (its own and those of its pools), in order.
     pub limits: Vec<String>,
+}
+
+/// The arms that one document names.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NamedArms {
+    /// ReleasePolicy, or Model.
+    pub kind: Kind,
+    pub owner: ObjectRef,
+    /// The older policy whose weights are in force instead of this one's.
+    pub split_shadowed_by: Option<ObjectRef>,
+    pub stable: NamedArm,
+    pub candidate: Option<NamedArm>,
+}
+
+/// A version that a document names, and the one that answers for it now.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NamedArm {
+    pub named: String,
+    pub standing: Standing,
+    /// What is routed.
+    pub version: String,
+    /// `stable` or `candidate`: the arm that requests get.
+    pub label: &'static str,
+    /// Of 10,000, as written and in force.
+    pub weight: u32,
+    /// Rules that lead here.
+    pub rules: usize,
+}
+
+/// How it stands with a version that a document names.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Standing {
+    /// Workers serve it, and it answers.
+    Serving,
+    /// A pool asks for it, and a worker is on the way to it.
+    Loading,
+    /// A pool asks for it, and no worker serves it or is on the way to it.
+    NotServed,
+    /// No pool with replicas asks for it.
+    NotWanted,
+    /// The Model does not have it.
+    NotInModel,
 }
 
 /// A rule of a ReleasePolicy, compiled.
@@ -60,6 +105,8 @@ pub struct Rule {
     pub owner: ObjectRef,
     pub owner_generation: i64,
     pub conditions: Vec<Condition>,
+    /// The arm that the document names.
+    pub to: ArmName,
     /// Cluster name of the arm; a key of [`Snapshot::arms`].
     pub arm: String,
     /// `stable` or `candidate`.

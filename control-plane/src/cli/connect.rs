@@ -174,6 +174,20 @@ fn ca_certificates(path: &Path) -> Result<Vec<reqwest::Certificate>, Error> {
     if certificates.is_empty() { Err(refuse("it holds no certificate".to_owned())) } else { Ok(certificates) }
 }
 
+/// What the server answered.
+#[derive(Debug)]
+pub struct Reply {
+    pub body: Value,
+    /// What is allowed but probably not meant: the texts of the `Warning` headers.
+    pub warnings: Vec<String>,
+}
+
+/// `299 tidegate "text"`, each text as a JSON string.
+fn warnings(headers: &header::HeaderMap) -> Vec<String> {
+    let values = headers.get_all(header::WARNING).iter().filter_map(|v| v.to_str().ok());
+    values.filter_map(|v| serde_json::from_str(v.strip_prefix("299 tidegate ")?).ok()).collect()
+}
+
 impl Client {
     /// The URL of a path under the server; each segment is escaped.
     pub fn url(&self, segments: &[&str], query: &[(&str, &str)]) -> Url {
@@ -194,14 +208,14 @@ impl Client {
         if let Some(body) = body {
             request = request.json(body);
         }
-        self.exchange(request).await
+        Ok(self.exchange(request).await?.body)
     }
 
     /// As [`Client::send`], only if the object's resourceVersion is still `version`.
     ///
     /// # Errors
     /// As the other calls; 409 when it is not.
-    pub async fn send_if(&self, method: Method, url: Url, version: Option<&str>) -> Result<Value, Error> {
+    pub async fn send_if(&self, method: Method, url: Url, version: Option<&str>) -> Result<Reply, Error> {
         let mut request = self.http.request(method, url);
         if let Some(version) = version {
             request = request.header(header::IF_MATCH, format!("\"{version}\""));
@@ -209,7 +223,7 @@ impl Client {
         self.exchange(request).await
     }
 
-    async fn exchange(&self, request: reqwest::RequestBuilder) -> Result<Value, Error> {
+    async fn exchange(&self, request: reqwest::RequestBuilder) -> Result<Reply, Error> {
         let request = request
             .header(header::AUTHORIZATION, self.bearer()?)
             .header(header::ACCEPT, "application/json, application/problem+json");
@@ -217,7 +231,7 @@ impl Client {
         let unreachable =
             |source: reqwest::Error| Error::Unreachable { url: self.base.to_string(), source: source.without_url() };
         let mut response = request.send().await.map_err(unreachable)?;
-        let status = response.status();
+        let (status, warnings) = (response.status(), warnings(response.headers()));
         let mut bytes = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
             bytes.extend_from_slice(&chunk);
@@ -227,7 +241,8 @@ impl Client {
         }
         if status.is_success() {
             let body = if bytes.is_empty() { Ok(Value::Null) } else { serde_json::from_slice(&bytes) };
-            return body.map_err(|e| Error::Answer { url: shown, reason: e.to_string() });
+            let body = body.map_err(|e| Error::Answer { url: shown, reason: e.to_string() })?;
+            return Ok(Reply { body, warnings });
         }
         match serde_json::from_slice::<Problem>(&bytes) {
             Ok(mut problem) if !problem.title.is_empty() || !problem.code.is_empty() => {

@@ -1,9 +1,11 @@
 //! `explain`: why a request gets the arm and the limits that it gets.
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
+use tidegate_policy::{names, snapshot::ObjectRef};
 
 use super::{
     connect::ConnectArgs,
+    objects::NamespaceArgs,
     output::{self, Format, at},
 };
 use crate::error::Error;
@@ -19,10 +21,13 @@ pub struct ExplainArgs {
     /// A request header whose value is not UTF-8, as 'Name: BASE64'; repeatable, after those of --header
     #[arg(long, value_name = "NAME: BASE64")]
     pub header_base64: Vec<String>,
-    /// The tenant that the API key of the request would give
+    #[command(flatten)]
+    pub namespace: NamespaceArgs,
+    /// The tenant that the API key of the request would give. Without it, and without the header authorization, the request has no
+    /// key, and the limits of tenants are left out
     #[arg(long)]
     pub tenant: Option<String>,
-    /// Path of the request
+    /// Path of the POST. Default: the one that fits the model
     #[arg(long)]
     pub path: Option<String>,
     #[arg(short, long, value_enum, default_value_t)]
@@ -54,28 +59,42 @@ pub fn headers(texts: &[String], base64: &[String]) -> Result<Vec<Value>, Error>
     Ok(headers)
 }
 
-pub async fn explain(args: &ExplainArgs) -> Result<String, Error> {
-    let mut body = json!({"model": args.model, "headers": headers(&args.headers, &args.header_base64)?});
+/// What a request carries in `model`.
+pub fn model_id(model: &str, namespace: &str) -> String {
+    if model.contains('/') {
+        return model.to_owned();
+    }
+    names::model_id(&ObjectRef { namespace: namespace.to_owned(), name: model.to_owned() })
+}
+
+/// The text, and whether there is such a model.
+pub async fn explain(args: &ExplainArgs) -> Result<(String, bool), Error> {
+    let model = model_id(&args.model, &args.namespace.namespace);
+    let mut body = json!({"model": model, "headers": headers(&args.headers, &args.header_base64)?});
     for (key, value) in [("tenant", &args.tenant), ("path", &args.path)] {
         if let Some(value) = value {
             body[key] = json!(value);
         }
     }
     let answer = args.connect.client()?.post(&["api", "v1", "explain"], &[], &body).await?;
-    Ok(match args.output {
+    let known = at(&answer, "/outcome") != "UnknownModel";
+    let text = match args.output {
         Format::Json => output::json(&answer),
         Format::Yaml => output::yaml(&answer),
         Format::Table | Format::Wide => text(&answer),
-    })
+    };
+    Ok((text, known))
 }
 
 /// An explanation for people. Reads the answer field by field, so an older command line reads a newer server.
 pub fn text(answer: &Value) -> String {
     let model = at(answer, "/model");
     if at(answer, "/outcome") == "UnknownModel" {
-        return format!("{model}: no such model; the gateway answers 404\n{}", list(answer, "notes", "note: "));
+        let verdict = answer.get("verdict").map_or_else(|| "404".to_owned(), status);
+        return format!("{model}: no such model; the gateway answers {verdict}\n{}", list(answer, "notes", "note: "));
     }
     let mut out = headline(answer, &model);
+    out.push_str(&refusal(answer));
     if let Some(by) = answer.get("decidedBy") {
         let kind = at(by, "/kind").to_ascii_lowercase();
         out.push_str(&format!(
@@ -91,7 +110,9 @@ pub fn text(answer: &Value) -> String {
     }
     for rule in rules {
         let verdict = if at(rule, "/matched") == "true" { "matches" } else { "does not match" };
-        out.push_str(&format!("  {} -> {}: {verdict}\n", at(rule, "/id"), at(rule, "/arm")));
+        let named =
+            Some(at(rule, "/named")).filter(|n| n != "-").map(|n| format!(" instead of {n}")).unwrap_or_default();
+        out.push_str(&format!("  {} -> {}{named}: {verdict}\n", at(rule, "/id"), at(rule, "/arm")));
         for condition in items(rule, "conditions") {
             let holds = if at(condition, "/holds") == "true" { "holds" } else { "fails" };
             out.push_str(&format!("    {holds}: {}, saw {}\n", at(condition, "/condition"), at(condition, "/saw")));
@@ -112,6 +133,19 @@ fn headline(answer: &Value, model: &str) -> String {
     let workers = at(answer, "/endpoints");
     let plural = if workers == "1" { "" } else { "s" };
     format!("{model} -> {}, version {} ({workers} worker{plural})\n", at(answer, "/arm"), at(answer, "/version"))
+}
+
+/// `401 invalid_api_key`.
+fn status(verdict: &Value) -> String {
+    let code = Some(at(verdict, "/code")).filter(|c| c != "-").map(|c| format!(" {c}")).unwrap_or_default();
+    format!("{}{code}", at(verdict, "/status"))
+}
+
+/// What the client reads instead of an answer.
+fn refusal(answer: &Value) -> String {
+    let Some(verdict) = answer.get("verdict").filter(|v| at(v, "/status") != "200") else { return String::new() };
+    let from = at(verdict, "/from").to_ascii_lowercase();
+    format!("refused: the {from} answers {}: {}\n", status(verdict), at(verdict, "/why"))
 }
 
 fn split(answer: &Value) -> String {

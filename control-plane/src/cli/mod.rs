@@ -68,7 +68,7 @@ enum Command {
     Delete(objects::DeleteArgs),
     /// Say which arm, limits and rules a request gets, and why
     #[command(
-        after_help = "Examples:\n  tidegate explain --model tide-chat --header 'X-Gray-Tag: v2.1'\n  tidegate explain --model tide-chat -H 'x-user-id: u42' --tenant acme -o json"
+        after_help = "Examples:\n  tidegate explain --model tide-chat --header 'X-Gray-Tag: v2.1'\n  tidegate explain --model tide-chat -H 'x-user-id: u42' --tenant acme -o json\n  tidegate explain -n team-a --model chat --path /v1/embeddings"
     )]
     Explain(explain::ExplainArgs),
     /// List what was written, newest first
@@ -221,11 +221,14 @@ async fn remote(command: &Command) -> Result<(String, u8), Error> {
             let (text, differs) = apply::diff(args).await?;
             return Ok((text, if differs && args.exit_code { 2 } else { 0 }));
         }
+        Command::Explain(args) => {
+            let (text, known) = explain::explain(args).await?;
+            return Ok((text, u8::from(!known)));
+        }
         Command::Apply(args) => apply::apply(args).await,
         Command::Get(args) => objects::get(args).await,
         Command::Delete(args) => objects::delete(args).await,
         Command::Adopt(args) => objects::adopt(args).await,
-        Command::Explain(args) => explain::explain(args).await,
         Command::History(args) => history::history(args).await,
         Command::Rollback(args) => history::rollback(args).await,
         Command::ProxyStatus(args) => nodes::proxy_status(args).await,

@@ -253,9 +253,10 @@ pub async fn delete(args: &DeleteArgs) -> Result<String, Error> {
     }
     let path = ["api", "v1", "namespaces", namespace, kind.plural(), &name];
     let url = client.url(&path, &query);
-    client.send_if(Method::DELETE, url, args.resource_version.as_deref()).await?;
+    let reply = client.send_if(Method::DELETE, url, args.resource_version.as_deref()).await?;
     let suffix = if args.dry_run { " (dry run)" } else { "" };
-    Ok(format!("{} deleted{suffix}\n", display_name(kind.name(), namespace, &name)))
+    let warnings: String = reply.warnings.iter().map(|w| format!("  warning: {w}\n")).collect();
+    Ok(format!("{} deleted{suffix}\n{warnings}", display_name(kind.name(), namespace, &name)))
 }
 
 pub async fn adopt(args: &AdoptArgs) -> Result<String, Error> {

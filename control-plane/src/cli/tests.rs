@@ -153,6 +153,39 @@ fn an_explanation_is_read_from_top_to_bottom() {
 }
 
 #[test]
+fn an_explanation_of_a_refusal_says_who_answers_what_and_who_answers_instead() {
+    let answer = json!({
+        "outcome": "Routed", "model": "m", "arm": "stable", "version": "v1", "endpoints": 2, "random": false,
+        "verdict": {"status": 401, "code": "invalid_api_key", "from": "Gateway", "why": "the request has no API key"},
+        "rules": [{"id": "d/r/rules/0", "arm": "stable", "named": "candidate v2", "matched": true, "conditions": []}],
+        "notes": ["d/r gives 1 rule to candidate v2: nobody"],
+    });
+    assert_eq!(
+        explain::text(&answer),
+        "m -> stable, version v1 (2 workers)\n\
+         refused: the gateway answers 401 invalid_api_key: the request has no API key\n\
+         rules, in the order in which they are tried:\n  \
+           d/r/rules/0 -> stable instead of candidate v2: matches\n\
+         note: d/r gives 1 rule to candidate v2: nobody\n"
+    );
+    let unknown = json!({"outcome": "UnknownModel", "model": "m", "notes": ["the nearest: n"],
+        "verdict": {"status": 404, "code": "model_not_found", "from": "Gateway", "why": "there is no such model"}});
+    assert_eq!(
+        explain::text(&unknown),
+        "m: no such model; the gateway answers 404 model_not_found\nnote: the nearest: n\n"
+    );
+}
+
+#[test]
+fn a_model_is_looked_for_in_the_namespace_unless_it_names_one() {
+    for (model, namespace, id) in
+        [("chat", "default", "chat"), ("chat", "team-a", "team-a/chat"), ("b/chat", "team-a", "b/chat")]
+    {
+        assert_eq!(explain::model_id(model, namespace), id);
+    }
+}
+
+#[test]
 fn kinds_are_found_by_every_name_and_refused_with_the_list() {
     for text in ["rel", "ReleasePolicy", "releasepolicies", "rel/chat"] {
         let (kind, name) = objects::kind_and_name(text, None).unwrap();

@@ -21,6 +21,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use tidegate_policy::{
+    explain::GatewayFacts,
     ports::{CredentialStore, ObjectStore, Source},
     snapshot::Snapshot,
 };
@@ -51,6 +52,8 @@ pub struct AdminState {
     pub tokens: Arc<TokenTable>,
     /// Prometheus text.
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
+    /// What explain must know of the gateways besides the policies.
+    pub gateway: GatewayFacts,
     /// The door that writes through this server come in by; normally [`Source::Rest`].
     pub source: Source,
 }

@@ -82,7 +82,8 @@ pub async fn put(
     Ok(response)
 }
 
-/// Deletes one object; answers what it was. `If-Match` makes it conditional.
+/// Deletes one object; answers what it was. `If-Match` makes it conditional. What it leaves without workers, or naming nothing, is in
+/// `Warning` headers.
 #[utoipa::path(delete, path = "/api/v1/namespaces/{namespace}/{plural}/{name}", tag = "objects",
     params(("namespace" = String, Path,), ("plural" = String, Path,), ("name" = String, Path,), WriteQuery,
            ("if-match" = Option<String>, Header,)),
@@ -103,7 +104,8 @@ pub async fn delete(
     let deleted = state.store.delete(&target.key, expected, &author, target.dry_run).await?;
     let mut response =
         if target.dry_run { untagged(StatusCode::OK, &deleted) } else { answer(StatusCode::OK, &deleted) };
-    add_outcome(&mut response, Outcome::Deleted, &[]);
+    let warnings = documents::warnings_without(&state, &deleted).await.unwrap_or_default();
+    add_outcome(&mut response, Outcome::Deleted, &warnings);
     Ok(response)
 }
 

@@ -10,6 +10,7 @@ use tidegate_api::{
 };
 use tidegate_policy::{
     compile::{CompileInput, compile},
+    explain::GatewayFacts,
     ports::{CredentialStore, ObjectStore, Source},
     snapshot::Snapshot,
 };
@@ -81,6 +82,7 @@ impl App {
             nodes: Arc::new(|| json!({"items": []})),
             tokens: Arc::clone(&tokens),
             metrics: Arc::new(|| "tidegate_up 1\n".to_owned()),
+            gateway: GatewayFacts { require_api_key: true },
             source: Source::Rest,
         };
         let app = Self {

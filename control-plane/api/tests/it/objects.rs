@@ -309,8 +309,54 @@ async fn explain_answers_from_the_snapshot_in_force() {
     assert_eq!(why.json["limits"][0]["id"], "default/l/all");
     let unknown = app.post("/api/v1/explain", json!({"model": "x"}).to_string()).await.expect(200);
     assert_eq!(unknown.json["outcome"], "UnknownModel");
+    assert_eq!(unknown.json["verdict"]["status"], 401, "{}", unknown.text);
+    let nearly = app.post("/api/v1/explain", json!({"model": "chatt", "tenant": "acme"}).to_string()).await.expect(200);
+    assert_eq!((&nearly.json["verdict"]["status"], nearly.text.contains("the nearest: chat")), (&json!(404), true));
+    app.post("/api/v1/explain", json!({"model": "chat", "path": "v1"}).to_string()).await.problem(400, "TG-1305");
     let bad = json!({"model": "chat", "headers": [{"name": "a", "valueBase64": "*"}]});
     app.post("/api/v1/explain", bad.to_string()).await.problem(400, "TG-1305");
     app.snapshot.send_replace(None);
     app.post("/api/v1/explain", json!({"model": "chat"}).to_string()).await.problem(503, "TG-1310");
+}
+
+#[tokio::test]
+async fn a_write_that_leaves_an_arm_without_workers_says_so() {
+    let app = App::start().await;
+    let path = "/api/v1/namespaces/default/workerpools/p";
+    let all = documents(&[model("chat"), pool("p", "chat"), release("r", "chat", 50)]);
+    let done = app.post("/api/v1/apply", all).await.expect(200);
+    assert_eq!(done.json["results"].to_string().matches("replicas").count(), 0, "{}", done.text);
+    let none = format!("{}  replicas: 0\n", pool("p", "chat"));
+    let only_v1 = pool("p", "chat").replace("[v1, v2]", "[v1]");
+    let warned = |what: &str, headers: &http::HeaderMap, words: &[&str]| {
+        let said: Vec<_> = headers.get_all("warning").iter().map(|v| v.to_str().unwrap().to_owned()).collect();
+        assert!(words.iter().all(|w| said.iter().any(|s| s.contains(w))), "{what}: {said:?}");
+    };
+    for dry in ["?dryRun=true", ""] {
+        let put = app.put(&format!("{path}{dry}"), none.clone()).await.expect(200);
+        warned("no replicas", &put.headers, &["candidate v2", "stable v1", "50 % of the users and 1 rule"]);
+        let put = app.put(&format!("{path}{dry}"), only_v1.clone()).await.expect(200);
+        warned(
+            "no v2",
+            &put.headers,
+            &["candidate v2", "no WorkerPool with replicas asks for version v2 of Model default/chat"],
+        );
+        let one = app
+            .put(&format!("{MODELS}/chat{dry}"), model("chat").split("    - name: v2").next().unwrap().to_owned())
+            .await;
+        warned("not in the model", &one.expect(200).headers, &["Model default/chat has no version v2"]);
+        app.put(&format!("{MODELS}/chat{dry}"), model("chat")).await.expect(200);
+    }
+    app.put(path, pool("p", "chat")).await.expect(200);
+    for dry in ["?dryRun=true", ""] {
+        let gone = app.call((Method::DELETE, &format!("{path}{dry}")), &[], Body::empty()).await.expect(200);
+        warned("no pool", &gone.headers, &["candidate v2", "stable v1"]);
+    }
+    let gone = app.call((Method::DELETE, &format!("{MODELS}/chat")), &[], Body::empty()).await.expect(200);
+    warned("no model", &gone.headers, &["ReleasePolicy default/r still names Model default/chat, which is gone"]);
+    app.put(&format!("{MODELS}/chat"), model("chat")).await.expect(201);
+    app.call((Method::DELETE, "/api/v1/namespaces/default/releasepolicies/r"), &[], Body::empty()).await.expect(200);
+    app.put(path, pool("p", "chat")).await.expect(201);
+    let gone = app.call((Method::DELETE, path), &[], Body::empty()).await.expect(200);
+    warned("no release and no pool", &gone.headers, &["any version of Model default/chat: its requests get 503"]);
 }

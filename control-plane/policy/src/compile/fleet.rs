@@ -15,7 +15,7 @@ use crate::{
 pub(super) struct Fleet<'a> {
     by_model: BTreeMap<ObjectRef, Vec<&'a WorkerLease>>,
     by_pool: BTreeMap<&'a ObjectRef, Vec<&'a WorkerLease>>,
-    /// Versions that pools ask for, by model.
+    /// Versions that pools with replicas ask for, by model. A pool of none asks for nothing.
     declared: BTreeMap<ObjectRef, BTreeMap<String, BTreeSet<ObjectRef>>>,
 }
 
@@ -44,7 +44,7 @@ impl<'a> Fleet<'a> {
             fleet.by_model.entry(model_of(pool)).or_default().push(worker);
             fleet.by_pool.entry(&worker.pool).or_default().push(worker);
         }
-        for pool in objects.pools.values() {
+        for pool in objects.pools.values().filter(|pool| pool.spec.replicas > 0) {
             let versions = fleet.declared.entry(model_of(pool)).or_default();
             for version in &pool.spec.versions {
                 versions.entry(version.clone()).or_default().insert(pool.name().clone());
@@ -61,7 +61,7 @@ impl<'a> Fleet<'a> {
         self.by_pool.get(pool).map_or(&[], Vec::as_slice)
     }
 
-    /// Whether some pool asks for this version.
+    /// Whether a pool with replicas asks for this version.
     pub fn is_declared(&self, model: &ObjectRef, version: &str) -> bool {
         self.declared.get(model).is_some_and(|v| v.contains_key(version))
     }
@@ -77,12 +77,14 @@ impl<'a> Fleet<'a> {
         addresses.into_iter().collect()
     }
 
-    pub fn is_served(&self, model: &ObjectRef, version: &str) -> bool {
-        self.of_model(model).iter().any(|w| serves(w, version))
+    /// What workers serve of a model.
+    pub fn served(&self, model: &ObjectRef) -> BTreeSet<&'a str> {
+        let serving = |w: &&'a WorkerLease| w.versions.iter().map(|v| v.name.as_str()).filter(|v| serves(w, v));
+        self.of_model(model).iter().flat_map(serving).collect()
     }
 
-    /// At least one worker serves it, and no live worker of a pool that asks for it is still on the way to it.
-    pub fn is_available(&self, model: &ObjectRef, version: &str) -> bool {
+    /// Whether a live worker of a pool that asks for it is still on the way to it.
+    pub fn is_coming(&self, model: &ObjectRef, version: &str) -> bool {
         let on_the_way = |w: &&WorkerLease| {
             self.declares(model, version, &w.pool)
                 && match state(w, version) {
@@ -92,7 +94,7 @@ impl<'a> Fleet<'a> {
                     None => w.ready,
                 }
         };
-        self.is_served(model, version) && !self.of_model(model).iter().any(on_the_way)
+        self.of_model(model).iter().any(on_the_way)
     }
 
     /// Whether a worker of a pool that asks for this version serves it.

@@ -1,19 +1,21 @@
-//! One routing table per model: rules in order of precedence, then the split. Decides which version each arm uses *now*:
-//! a new version takes over only when every worker that should have it serves it, so that weights change without an error.
+//! One routing table per model: rules in order of precedence, then the split. Which version answers for an arm now is decided in
+//! `arms`; nothing is decided here about a worker.
 use std::collections::{BTreeMap, BTreeSet};
 
 use tidegate_limiter::matching::BUCKETS as TOTAL;
 
 use super::{
+    arms::Choice,
     fleet::Fleet,
     objects::{Objects, Read},
     rules,
 };
 use crate::{
-    kinds::{ArmName, ModelSpec, ReleasePolicySpec},
+    kinds::{ArmName, Kind, ModelSpec, ReleasePolicySpec},
     names,
     overlap::Overlap,
-    snapshot::{Arm, Interval, ObjectRef, Rule, Split, Target},
+    ports::ObjectKey,
+    snapshot::{Arm, Interval, NamedArm, NamedArms, ObjectRef, Rule, Split, Standing, Target},
 };
 
 /// Status key and label of the arms.
@@ -31,6 +33,8 @@ pub(super) struct Routed {
     pub releases: BTreeMap<ObjectRef, ReleaseOutcome>,
     /// The version that each model uses when no rule says else.
     pub defaults: BTreeMap<ObjectRef, String>,
+    /// Arms with a share and without anybody who is to serve them, by the object that names them.
+    pub unserved: BTreeMap<ObjectKey, Vec<String>>,
     /// Overlaps, by the policy that they are reported on.
     pub overlaps: BTreeMap<ObjectRef, Vec<Overlap>>,
 }
@@ -47,18 +51,29 @@ pub(super) struct ReleaseOutcome {
 /// An arm as it is now.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct ArmNow {
-    pub wanted: String,
+    /// The version that the document names.
+    pub named: String,
+    pub standing: Standing,
     /// What is routed.
     pub version: String,
-    /// The label that requests get: a candidate that was never there yet is answered by the stable arm.
+    /// The label that requests get: of the arm whose version answers.
     pub label: &'static str,
-    /// To be remembered in the status.
-    pub remember: bool,
 }
 
 impl ArmNow {
     fn interval(&self, model: &ObjectRef, weight: u32) -> Interval {
         Interval { arm: names::cluster(model, &self.version), arm_label: self.label.to_owned(), weight }
+    }
+
+    fn shown(&self, weight: u32, rules: usize) -> NamedArm {
+        NamedArm {
+            named: self.named.clone(),
+            standing: self.standing,
+            version: self.version.clone(),
+            label: self.label,
+            weight,
+            rules,
+        }
     }
 }
 
@@ -74,18 +89,15 @@ pub(super) fn targets(objects: &Objects<'_>, fleet: &Fleet<'_>) -> Routed {
 fn target(model: &Read<'_, ModelSpec>, objects: &Objects<'_>, fleet: &Fleet<'_>, routed: &mut Routed) {
     let name = model.name();
     let Some(first) = model.spec.versions.first() else { return };
-    // In the model's order, because several pools have several orders.
-    let wanted =
-        model.spec.versions.iter().map(|v| &v.name).find(|v| fleet.is_declared(name, v)).unwrap_or(&first.name);
+    let choice = Choice::new(model, fleet);
     let used = model.status.arms.get(STABLE);
-    let fallback = pick(&Wanted { model: name, version: wanted, used: used.into_iter().collect(), fleet });
     let mut split = None;
-    let mut table = Vec::new();
+    let (mut table, mut named) = (Vec::new(), Vec::new());
     let mut shadowing: Option<ObjectRef> = None;
     for policy in objects.releases_of(name) {
-        let outcome = outcome(policy, name, &fallback, fleet);
-        let outcome = ReleaseOutcome { split_shadowed_by: shadowing.clone(), ..outcome };
+        let outcome = ReleaseOutcome { split_shadowed_by: shadowing.clone(), ..outcome(policy, &choice, used) };
         rules::add(policy, name, &outcome, &mut table);
+        named.push(outcome.shown(policy));
         if split.is_none() {
             shadowing = Some(policy.name().clone());
             split = Some(release_split(policy, name, &outcome));
@@ -94,81 +106,66 @@ fn target(model: &Read<'_, ModelSpec>, objects: &Objects<'_>, fleet: &Fleet<'_>,
         routed.releases.insert(policy.name().clone(), outcome);
     }
     let split = split.unwrap_or_else(|| {
-        routed.defaults.insert(name.clone(), fallback.clone());
-        default_split(model, &fallback)
+        let stable = choice.stable(choice.default_version().unwrap_or(&first.name), None, used.into_iter());
+        routed.defaults.insert(name.clone(), stable.version.clone());
+        let shown = stable.shown(TOTAL, 0);
+        named.push(NamedArms {
+            kind: Kind::Model,
+            owner: name.clone(),
+            split_shadowed_by: None,
+            stable: shown,
+            candidate: None,
+        });
+        default_split(model, &stable.version)
     });
     table.sort_by(|a, b| a.0.cmp(&b.0));
     let rules: Vec<Rule> = table.into_iter().map(|(_, rule)| rule).collect();
     for overlap in crate::overlap::find(&rules, &split) {
         routed.overlaps.entry(overlap.owner.clone()).or_default().push(overlap);
     }
-    let versions = routed.versions.entry(name.clone()).or_default();
-    let clusters = rules.iter().map(|r| &r.arm).chain(split.intervals.iter().map(|i| &i.arm));
-    for cluster in clusters {
-        let version = version_of(name, cluster);
-        versions.insert(version.to_owned());
-        routed.arms.entry(cluster.clone()).or_insert_with(|| Arm {
-            cluster: cluster.clone(),
-            model: name.clone(),
-            version: version.to_owned(),
-            endpoints: fleet.endpoints(name, version),
-            max_concurrency: None,
-        });
-    }
-    routed.targets.push(Target {
+    arms(name, (&rules, &split), fleet, routed);
+    let target = Target {
         model: name.clone(),
         model_id: names::model_id(name),
         task: first.task,
         rules,
         split,
+        named,
         limits: Vec::new(),
-    });
+    };
+    for (owner, message) in crate::warnings::without_workers(&target) {
+        routed.unserved.entry(owner).or_default().push(message);
+    }
+    routed.targets.push(target);
+}
+
+/// Notes every version that a rule or the split names, with who serves it.
+fn arms(model: &ObjectRef, (rules, split): (&[Rule], &Split), fleet: &Fleet<'_>, routed: &mut Routed) {
+    let versions = routed.versions.entry(model.clone()).or_default();
+    let clusters = rules.iter().map(|r| &r.arm).chain(split.intervals.iter().map(|i| &i.arm));
+    for cluster in clusters {
+        let version = version_of(model, cluster);
+        versions.insert(version.to_owned());
+        routed.arms.entry(cluster.clone()).or_insert_with(|| Arm {
+            cluster: cluster.clone(),
+            model: model.clone(),
+            version: version.to_owned(),
+            endpoints: fleet.endpoints(model, version),
+            max_concurrency: None,
+        });
+    }
 }
 
 fn version_of<'c>(model: &ObjectRef, cluster: &'c str) -> &'c str {
     cluster.strip_prefix(&names::cluster(model, "")).unwrap_or_default()
 }
 
-/// What an arm should use, and what it or its like used until now.
-struct Wanted<'a> {
-    model: &'a ObjectRef,
-    version: &'a String,
-    /// In order of preference.
-    used: Vec<&'a String>,
-    fleet: &'a Fleet<'a>,
-}
-
-/// The wanted version once it is available; until then what was used while somebody serves it; else the wanted one.
-fn pick(wanted: &Wanted<'_>) -> String {
-    if wanted.fleet.is_available(wanted.model, wanted.version) {
-        return wanted.version.clone();
-    }
-    let used = wanted.used.iter().find(|v| wanted.fleet.is_served(wanted.model, v));
-    used.map_or(wanted.version, |v| *v).clone()
-}
-
-fn outcome(
-    policy: &Read<'_, ReleasePolicySpec>,
-    model: &ObjectRef,
-    fallback: &String,
-    fleet: &Fleet<'_>,
-) -> ReleaseOutcome {
-    let arms = &policy.status.arms;
-    // A policy that is new takes over from what was routed without it.
-    let used = arms.get(STABLE).into_iter().chain([fallback]).collect();
-    let version = pick(&Wanted { model, version: &policy.spec.stable, used, fleet });
-    let remember = fleet.is_served(model, &version) || arms.get(STABLE) == Some(&version);
-    let stable = ArmNow { wanted: policy.spec.stable.clone(), version, label: STABLE, remember };
-    let candidate = policy.spec.candidate.as_ref().map(|wanted| {
-        let used = arms.get(CANDIDATE);
-        let version = pick(&Wanted { model, version: wanted, used: used.into_iter().collect(), fleet });
-        let served = fleet.is_served(model, &version);
-        if !served && used != Some(&version) && fleet.is_served(model, &stable.version) {
-            // Never there yet, and nobody to ask: its share stays with the stable arm.
-            return ArmNow { wanted: wanted.clone(), version: stable.version.clone(), label: STABLE, remember: false };
-        }
-        ArmNow { wanted: wanted.clone(), remember: served || used == Some(&version), version, label: CANDIDATE }
-    });
+/// `model_used` is what the model's requests got before: a policy that is new takes over from it.
+fn outcome(policy: &Read<'_, ReleasePolicySpec>, choice: &Choice<'_>, model_used: Option<&String>) -> ReleaseOutcome {
+    let (arms, candidate) = (&policy.status.arms, policy.spec.candidate.as_deref());
+    let used = arms.get(STABLE).into_iter().chain(model_used);
+    let stable = choice.stable(&policy.spec.stable, candidate, used);
+    let candidate = candidate.map(|named| choice.candidate(named, &stable, arms.get(CANDIDATE)));
     ReleaseOutcome { stable, candidate, split_shadowed_by: None }
 }
 
@@ -180,19 +177,37 @@ impl ReleaseOutcome {
         }
     }
 
-    /// `status.arms`.
+    /// `status.arms`: what each arm uses. An arm that another answers for has nothing of its own.
     pub fn remembered(&self) -> BTreeMap<String, String> {
-        let stable = Some(&self.stable).filter(|a| a.remember).map(|a| (STABLE.to_owned(), a.version.clone()));
-        let candidate =
-            self.candidate.as_ref().filter(|a| a.remember).map(|a| (CANDIDATE.to_owned(), a.version.clone()));
-        stable.into_iter().chain(candidate).collect()
+        let stable = (STABLE.to_owned(), self.stable.version.clone());
+        let candidate = self.candidate.as_ref().filter(|c| c.label == CANDIDATE && c.version != self.stable.version);
+        std::iter::once(stable).chain(candidate.map(|c| (CANDIDATE.to_owned(), c.version.clone()))).collect()
     }
+
+    fn shown(&self, policy: &Read<'_, ReleasePolicySpec>) -> NamedArms {
+        let in_force = |weight: u32| if self.split_shadowed_by.is_none() { weight } else { 0 };
+        let rules = |to: ArmName| policy.spec.rules.iter().filter(|rule| rule.to == to).count();
+        let weight = self.candidate.as_ref().map_or(0, |_| candidate_weight(&policy.spec));
+        let candidate = self.candidate.as_ref();
+        NamedArms {
+            kind: Kind::ReleasePolicy,
+            owner: policy.name().clone(),
+            split_shadowed_by: self.split_shadowed_by.clone(),
+            stable: self.stable.shown(in_force(TOTAL - weight), rules(ArmName::Stable)),
+            candidate: candidate.map(|c| c.shown(in_force(weight), rules(ArmName::Candidate))),
+        }
+    }
+}
+
+/// Of 10,000.
+fn candidate_weight(spec: &ReleasePolicySpec) -> u32 {
+    spec.steps.first().map_or(0, |s| s.weight.saturating_mul(TOTAL / 100)).min(TOTAL)
 }
 
 /// The candidate's interval first, then the stable one: growth moves users from stable to candidate only.
 fn release_split(policy: &Read<'_, ReleasePolicySpec>, model: &ObjectRef, outcome: &ReleaseOutcome) -> Split {
     let owner = policy.name();
-    let weight = policy.spec.steps.first().map_or(0, |s| s.weight.saturating_mul(TOTAL / 100)).min(TOTAL);
+    let weight = candidate_weight(&policy.spec);
     let mut intervals = Vec::new();
     if let Some(candidate) = &outcome.candidate {
         intervals.push(candidate.interval(model, weight));

@@ -27,6 +27,7 @@ pub(super) fn add(
             owner: owner.clone(),
             owner_generation: policy.object.generation,
             conditions,
+            to: rule.to,
             arm: names::cluster(model, &arm.version),
             arm_label: arm.label.to_owned(),
         };

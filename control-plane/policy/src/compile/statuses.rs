@@ -117,9 +117,16 @@ impl Statuses<'_, '_> {
             .into_iter()
             .flatten()
             .filter(|v| !model.spec.versions.iter().any(|m| m.name == **v));
-        let warnings = gone.map(|v| format!("version {v} is routed but no longer among `versions`")).collect();
+        let gone = gone.map(|v| format!("version {v} is routed but no longer among `versions`"));
+        let unserved = if pools == 0 { Vec::new() } else { self.unserved(Kind::Model, name) };
+        let warnings = gone.chain(unserved).collect();
         let fresh = ObjectStatus { arms, warnings, ..ObjectStatus::default() };
         self.finish((model.object, &model.status), fresh, [Some(accepted), Some(Finding::resolved(&[]))])
+    }
+
+    /// Arms that an object names and nobody is to serve.
+    fn unserved(&self, kind: Kind, object: &ObjectRef) -> Vec<String> {
+        self.routed.unserved.get(&key(kind, object)).cloned().unwrap_or_default()
     }
 
     fn pool(&self, pool: &Read<'_, WorkerPoolSpec>) -> ObjectStatus {
@@ -152,10 +159,11 @@ impl Statuses<'_, '_> {
             .unwrap_or_default();
         if missing.is_empty() {
             let undeclared = wanted.into_iter().flatten().filter(|v| !self.fleet.is_declared(&model, v));
-            missing.extend(undeclared.map(|v| format!("no WorkerPool has version {v} of Model {model}")));
+            missing.extend(undeclared.map(|v| crate::warnings::not_wanted(&model, v)));
         }
         let overlaps = self.routed.overlaps.get(policy.name()).into_iter().flatten();
         let mut warnings: Vec<String> = overlaps.map(|o| o.message.clone()).collect();
+        warnings.splice(0..0, self.unserved(Kind::ReleasePolicy, policy.name()));
         if let Some(older) = &outcome.split_shadowed_by {
             warnings
                 .push(format!("the weights are not in force: the older ReleasePolicy {older} splits Model {model}"));
@@ -201,7 +209,7 @@ fn missing_versions<'v>(model: &Read<'_, ModelSpec>, wanted: impl Iterator<Item 
 
 fn release_accepted(outcome: &ReleaseOutcome) -> Finding {
     let waiting = |arm: &ArmNow| {
-        (arm.wanted != arm.version).then(|| format!("{} waits for its workers, {} answers", arm.wanted, arm.version))
+        (arm.named != arm.version).then(|| format!("{} waits for its workers, {} answers", arm.named, arm.version))
     };
     let waits: Vec<String> =
         [Some(&outcome.stable), outcome.candidate.as_ref()].into_iter().flatten().filter_map(waiting).collect();

@@ -16,7 +16,7 @@ pub(super) fn did_you_mean<'a>(found: &str, known: impl IntoIterator<Item = &'a 
 }
 
 /// Edits (insert, remove, replace) between two short texts; long ones are simply far apart.
-fn distance(a: &str, b: &str) -> usize {
+pub(crate) fn distance(a: &str, b: &str) -> usize {
     const LONGEST: usize = 64;
     if a.len() > LONGEST || b.len() > LONGEST {
         return usize::MAX;

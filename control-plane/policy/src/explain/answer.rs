@@ -9,15 +9,23 @@ use serde::{Deserialize, Serialize};
 pub struct ExplainRequest {
     /// What the body's `model` says.
     pub model: String,
-    /// For the record; no rule looks at it.
+    /// Path of the POST. Absent: the one that fits the model. No rule looks at it, but what is not there or not the model's is
+    /// refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
     /// In order; a header may stand several times.
     #[serde(default)]
     pub headers: Vec<ExplainHeader>,
-    /// The tenant of the API key.
+    /// The tenant of the API key. Absent: the one of the key in the header `authorization`; without either the request has no key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenant: Option<String>,
+}
+
+/// What a gateway is set to, apart from the policies.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct GatewayFacts {
+    /// Whether a request without an API key is refused.
+    pub require_api_key: bool,
 }
 
 /// A header: `value`, or `valueBase64` for bytes that are not UTF-8.
@@ -55,11 +63,43 @@ pub enum Outcome {
     UnknownModel,
 }
 
+/// What the client gets, as far as policies and fleet decide it: a limit that is used up (429), a body that is wrong and a worker
+/// that fails are not foreseen.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Verdict {
+    /// HTTP status.
+    pub status: u16,
+    /// `error.code` of the body.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    pub from: Answerer,
+    /// In words; empty when the request is answered.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub why: String,
+}
+
+impl Default for Verdict {
+    fn default() -> Self {
+        Self { status: 200, code: None, from: Answerer::Worker, why: String::new() }
+    }
+}
+
+/// Who answers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+pub enum Answerer {
+    Gateway,
+    Worker,
+}
+
 /// The answer.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Explanation {
     pub outcome: Outcome,
+    /// The rest says what is routed, also when the request is refused before a route is looked for.
+    #[serde(default)]
+    pub verdict: Verdict,
     pub model: String,
     /// "<namespace>/<name>" of the Model object.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -92,6 +132,9 @@ pub struct Explanation {
     pub shares: Vec<ArmShare>,
     /// Limits that count this request: those of the model, and those of the pools that may answer.
     pub limits: Vec<LimitVerdict>,
+    /// Ids of limits that are about a tenant and were not looked at, because the request has none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub limits_left_out: Vec<String>,
     /// Revision of the store that the snapshot was made from.
     pub revision: i64,
     pub notes: Vec<String>,
@@ -122,7 +165,11 @@ pub enum DeciderKind {
 #[serde(rename_all = "camelCase")]
 pub struct RuleVerdict {
     pub id: String,
+    /// The arm that answers.
     pub arm: String,
+    /// The arm and version that the rule names, when another answers for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub named: Option<String>,
     pub matched: bool,
     pub conditions: Vec<ConditionVerdict>,
 }
@@ -147,6 +194,9 @@ pub struct ArmShare {
     pub version: String,
     /// Of 10,000.
     pub weight: u32,
+    /// Workers behind the cluster.
+    #[serde(default)]
+    pub endpoints: usize,
     pub probability: f64,
 }
 

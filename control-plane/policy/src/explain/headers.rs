@@ -8,8 +8,16 @@ const MAX_NAMED: usize = 9;
 /// Headers that `connection` may not name at stock Envoy, as pseudo-headers: who sends a request would hide where it is from.
 const NEVER_NAMED: [&str; 3] = ["x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"];
 
-/// What is left of a request's headers, in order; what is not as it was sent is noted.
-pub(super) fn seen(request: &ExplainRequest, notes: &mut Vec<String>) -> Vec<(String, Vec<u8>)> {
+/// What is left of a request's headers.
+pub(super) struct Seen {
+    /// In order.
+    pub headers: Vec<(String, Vec<u8>)>,
+    /// Why the gateway refuses the request and looks at nothing else.
+    pub refused: Option<String>,
+}
+
+/// What is left of a request's headers; what is not as it was sent is noted.
+pub(super) fn seen(request: &ExplainRequest, notes: &mut Vec<String>) -> Seen {
     let mut seen = Vec::new();
     for header in &request.headers {
         let name = header.name.to_ascii_lowercase();
@@ -31,7 +39,7 @@ pub(super) fn seen(request: &ExplainRequest, notes: &mut Vec<String>) -> Vec<(St
     let named = named_by_connection(&seen);
     if let Some(problem) = refused(&named) {
         notes.push(format!("the gateway answers 400 and looks at no rule: {problem}"));
-        return seen;
+        return Seen { headers: seen, refused: Some(problem) };
     }
     seen.retain(|(name, _)| {
         let kept = !named.iter().any(|named| named == name.as_bytes());
@@ -40,7 +48,7 @@ pub(super) fn seen(request: &ExplainRequest, notes: &mut Vec<String>) -> Vec<(St
         }
         kept
     });
-    seen
+    Seen { headers: seen, refused: None }
 }
 
 /// The headers that are for the next hop only (RFC 9110 §7.6.1), in lower case, as often as they are named. What is blank between

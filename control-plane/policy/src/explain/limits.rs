@@ -1,5 +1,5 @@
 //! Which limits count a request, and where. The gateway's part is decided by the same function as Envoy's configuration.
-use tidegate_limiter::matching::RequestView;
+use tidegate_limiter::matching::{Condition, RequestView};
 
 use super::{Explanation, LimitVerdict, words};
 use crate::{
@@ -7,13 +7,9 @@ use crate::{
     snapshot::{Counter, Limit, PoolPlan, Snapshot, Target},
 };
 
-/// The limits of the model, then those of the pools that may answer; each once.
-pub(super) fn verdicts(
-    snapshot: &Snapshot,
-    target: &Target,
-    answer: &Explanation,
-    view: &RequestView<'_>,
-) -> Vec<LimitVerdict> {
+/// Fills in the limits of the model, then those of the pools that may answer; each once. Those about a tenant that the request does
+/// not have are named.
+pub(super) fn fill(snapshot: &Snapshot, target: &Target, answer: &mut Explanation, view: &RequestView<'_>) {
     let may_answer = |plan: &&PoolPlan| plan.model == target.model && may_answer(plan, answer.version.as_deref());
     let pools: Vec<&PoolPlan> = snapshot.pools.values().filter(may_answer).collect();
     let mut ids: Vec<&String> = Vec::new();
@@ -22,7 +18,8 @@ pub(super) fn verdicts(
             ids.push(id);
         }
     }
-    let limits = ids.into_iter().filter_map(|id| snapshot.limits.get(id)).filter(|limit| counts(limit, view));
+    let (limits, others): (Vec<&Limit>, Vec<&Limit>) =
+        ids.into_iter().filter_map(|id| snapshot.limits.get(id)).partition(|limit| counts(limit, view));
     let verdict = |limit: &Limit| LimitVerdict {
         id: limit.id.clone(),
         generation: limit.owner_generation,
@@ -32,7 +29,14 @@ pub(super) fn verdicts(
         shadow: limit.shadow,
         places: places(snapshot, target, limit, &pools),
     };
-    limits.map(verdict).filter(|verdict| !verdict.places.is_empty()).collect()
+    let verdicts = limits.into_iter().map(verdict).filter(|verdict| !verdict.places.is_empty());
+    answer.limits = verdicts.collect();
+    let left_out = others.into_iter().filter(|limit| view.tenant.is_none() && wants_tenant(limit));
+    answer.limits_left_out = left_out.map(|limit| limit.id.clone()).collect();
+}
+
+fn wants_tenant(limit: &Limit) -> bool {
+    limit.counters.contains(&Counter::Tenant) || limit.conditions.iter().any(|c| matches!(c, Condition::Tenant(_)))
 }
 
 /// Whether a pool's workers have the version; all pools when chance decides, or when a pool keeps what it has.

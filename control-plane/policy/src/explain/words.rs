@@ -2,7 +2,10 @@
 use tidegate_limiter::matching::{Condition, RequestView, ValueTest, bucket};
 
 use super::ConditionVerdict;
-use crate::snapshot::{Counter, RequestRate, Snapshot};
+use crate::{
+    documents::suggest,
+    snapshot::{Counter, RequestRate, Snapshot},
+};
 
 /// Longest value shown, in bytes.
 const MAX_SHOWN: usize = 200;
@@ -58,7 +61,22 @@ pub(super) fn rate(rate: RequestRate) -> String {
     format!("{} per {}ms, burst {}", rate.rate, rate.window_ms, rate.burst)
 }
 
+/// Most names that are shown when a model is not known.
+const MAX_NEAR: usize = 3;
+
 pub(super) fn unknown_model(model: &str, snapshot: &Snapshot) -> String {
-    let known: Vec<&str> = snapshot.targets.iter().take(20).map(|t| t.model_id.as_str()).collect();
-    format!("there is no model {:?}; known: {}", model.chars().take(100).collect::<String>(), known.join(", "))
+    let asked: String = model.chars().take(100).collect();
+    let last = |id: &str| id.rsplit('/').next().unwrap_or_default().to_owned();
+    let mut near: Vec<(usize, &str)> = snapshot
+        .targets
+        .iter()
+        .map(|t| (suggest::distance(&last(&asked), &last(&t.model_id)), t.model_id.as_str()))
+        .filter(|(far, id)| *far <= 1 + id.len() / 4)
+        .collect();
+    near.sort_unstable();
+    let (what, ids): (&str, Vec<&str>) = match near.as_slice() {
+        [] => ("known", snapshot.targets.iter().take(20).map(|t| t.model_id.as_str()).collect()),
+        [_, ..] => ("the nearest", near.iter().take(MAX_NEAR).map(|(_, id)| *id).collect()),
+    };
+    format!("there is no model {asked:?}; {what}: {}", if ids.is_empty() { "none".to_owned() } else { ids.join(", ") })
 }

@@ -5,7 +5,7 @@ use tidegate_policy::{
     ports::Everything,
 };
 
-use crate::scenario::now;
+use crate::scenario::{OPEN, now};
 
 /// What is said of the headers.
 fn notes(connection: &[&str]) -> Vec<String> {
@@ -18,7 +18,7 @@ fn notes(connection: &[&str]) -> Vec<String> {
     headers.extend(connection.iter().map(|value| header(("Connection", value))));
     let request = ExplainRequest { model: "chat".to_owned(), headers, ..ExplainRequest::default() };
     let snapshot = compile(&CompileInput { everything: &Everything::default(), now: now() }).snapshot;
-    let mut notes = explain(&snapshot, &request).notes;
+    let mut notes = explain(&snapshot, OPEN, &request).notes;
     notes.pop().filter(|last| last.contains("chat")).expect("there is no such model");
     notes
 }

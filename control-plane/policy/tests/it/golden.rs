@@ -3,7 +3,10 @@ use std::{fs, path::PathBuf};
 
 use tidegate_policy::{explain::explain, validate};
 
-use crate::{scenario::Scenario, show};
+use crate::{
+    scenario::{OPEN, Scenario},
+    show,
+};
 
 fn check(what: &str, run: impl Fn(&str) -> String) {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(what);
@@ -59,7 +62,11 @@ fn explain_says_the_same_as_ever() {
             .requests
             .iter()
             .map(|r| {
-                format!("--- {}\n{}", serde_json::to_string(r).unwrap(), show::explanation(&explain(&snapshot, r)))
+                format!(
+                    "--- {}\n{}",
+                    serde_json::to_string(r).unwrap(),
+                    show::explanation(&explain(&snapshot, OPEN, r))
+                )
             })
             .collect()
     });

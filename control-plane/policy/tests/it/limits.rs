@@ -7,7 +7,7 @@ use tidegate_policy::{
 
 use crate::{
     properties::model,
-    scenario::{Scenario, Worker},
+    scenario::{OPEN, Scenario, Worker},
 };
 
 const HEAD: &str = "apiVersion: tidegate.dev/v1alpha1\n";
@@ -100,7 +100,7 @@ fn limits_of(scenario: &Scenario, tenant: Option<&str>, headers: &[(&str, &str)]
         headers: headers.collect(),
         ..ExplainRequest::default()
     };
-    let answer = explain(&scenario.compile().snapshot, &request);
+    let answer = explain(&scenario.compile().snapshot, OPEN, &request);
     answer.limits.into_iter().map(|l| (l.id.trim_start_matches("default/").to_owned(), l.places)).collect()
 }
 

@@ -3,6 +3,7 @@
 mod connection;
 mod fuzz;
 mod golden;
+mod history;
 mod limits;
 mod order;
 mod overlaps;

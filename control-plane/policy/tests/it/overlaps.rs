@@ -1,6 +1,7 @@
 //! How much work the report of overlaps may be, and what it says when that is not enough.
 use tidegate_limiter::matching::{Condition, ValueTest};
 use tidegate_policy::{
+    kinds::ArmName,
     overlap::{MAX_COMPARED, Overlap, OverlapKind, find},
     snapshot::{Interval, Rule, Split},
 };
@@ -27,6 +28,7 @@ fn rule(n: usize, owner: &str, test: ValueTest) -> Rule {
         owner: object_ref(owner),
         owner_generation: 1,
         conditions: vec![Condition::Header { name: "a".to_owned(), test }],
+        to: ArmName::Stable,
         arm: "v1".to_owned(),
         arm_label: "stable".to_owned(),
     }

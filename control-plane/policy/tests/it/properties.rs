@@ -7,7 +7,7 @@ use tidegate_policy::{
     validate::{self, parse_stored, semver},
 };
 
-use crate::scenario::Scenario;
+use crate::scenario::{OPEN, Scenario};
 
 /// A release policy as YAML, valid by construction.
 pub fn policy(name: &'static str) -> impl Strategy<Value = String> {
@@ -82,7 +82,7 @@ proptest! {
         let target = &snapshot.targets[0];
         let dead: Vec<String> = tidegate_policy::overlap::find(&target.rules, &target.split).into_iter().map(|o| o.id).collect();
         let headers = values.into_iter().map(|(name, value)| ExplainHeader { name, value: Some(value), value_base64: None }).collect();
-        let answer = explain(&snapshot, &ExplainRequest { model: "chat".to_owned(), headers, tenant: Some(tenant), ..ExplainRequest::default() });
+        let answer = explain(&snapshot, OPEN, &ExplainRequest { model: "chat".to_owned(), headers, tenant: Some(tenant), ..ExplainRequest::default() });
         prop_assert_eq!(answer.outcome, Outcome::Routed);
         let id = answer.decided_by.unwrap().id;
         prop_assert!(!dead.contains(&id) || id.ends_with("/split"), "{} decided", id);

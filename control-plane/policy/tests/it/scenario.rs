@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use tidegate_policy::{
     compile::{CompileInput, Compiled, compile},
-    explain::ExplainRequest,
+    explain::{ExplainRequest, GatewayFacts},
     ports::{
         ApiKey, Everything, LeasedVersion, NodeIdentity, NodeRole, NodeToken, Source, StoredObject, VersionState,
         WorkerLease,
@@ -14,6 +14,9 @@ use tidegate_policy::{
     snapshot::ObjectRef,
     validate::{self, ValidObject},
 };
+
+/// A gateway that takes requests without a key.
+pub const OPEN: GatewayFacts = GatewayFacts { require_api_key: false };
 
 /// The world.
 #[derive(Debug, Default, Deserialize)]
@@ -31,7 +34,7 @@ pub struct Scenario {
     pub requests: Vec<ExplainRequest>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Worker {
     pub node: String,

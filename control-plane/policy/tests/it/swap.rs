@@ -125,11 +125,99 @@ fn a_version_that_fails_everywhere_never_takes_over() {
 fn a_candidate_that_was_never_there_leaves_its_share_with_stable() {
     let policy = "apiVersion: tidegate.dev/v1alpha1\nkind: ReleasePolicy\nmetadata: {name: r}\nspec: {targetRef: {kind: Model, name: chat}, stable: v1, candidate: v2, steps: [{weight: 50}]}\n";
     let mut world = World::new(policy);
+    world.set("p", "versions", json!(["v1", "v2"]));
     assert_eq!(routed(&world.workers(&v1_everywhere()).compile().snapshot), ["v1", "v1"]);
     let both = |n, port| worker(n, port, &[("v1", Serving), ("v2", Serving)]);
     assert_eq!(routed(&world.workers(&[both("a", 1), both("b", 2)]).compile().snapshot), ["v2", "v1"]);
-    // From now on the candidate is the candidate, whoever serves it.
-    assert_eq!(routed(&world.workers(&v1_everywhere()).compile().snapshot), ["v2", "v1"]);
+    // A worker that comes back moves nobody; when no worker has it any more, nobody is left to ask.
+    let back = worker("b", 2, &[("v1", Serving), ("v2", Loading)]);
+    assert_eq!(routed(&world.workers(&[both("a", 1), back]).compile().snapshot), ["v2", "v1"]);
+    assert_eq!(routed(&world.workers(&v1_everywhere()).compile().snapshot), ["v1", "v1"]);
+}
+
+/// Two pools; both serve theirs; half of the users see the candidate.
+fn canary() -> World {
+    let policy = "apiVersion: tidegate.dev/v1alpha1\nkind: ReleasePolicy\nmetadata: {name: r}\nspec: {targetRef: {kind: Model, name: chat}, stable: v1, candidate: v2, steps: [{weight: 50}], rules: [{match: [{type: Header, header: {name: try, type: Present}}], to: Candidate}]}\n---\n";
+    let pool = "apiVersion: tidegate.dev/v1alpha1\nkind: WorkerPool\nmetadata: {name: c}\nspec: {modelRef: {name: chat}, versions: [v2]}\n";
+    let mut world = World::new(&format!("{policy}{pool}"));
+    let mut there = worker("c", 3, &[("v2", Serving)]);
+    there.pool = "default/c".to_owned();
+    let [a, b] = v1_everywhere();
+    assert_eq!(routed(&world.workers(&[a, b, there]).compile().snapshot), ["v2", "v1"]);
+    world
+}
+
+fn rule(snapshot: &Snapshot) -> (String, &str) {
+    let rule = &snapshot.targets[0].rules[0];
+    (snapshot.arms[&rule.arm].version.clone(), &rule.arm_label)
+}
+
+#[test]
+fn a_canary_pool_without_replicas_or_deleted_gives_its_share_back() {
+    let mut world = canary();
+    world.set("c", "replicas", json!(0));
+    // Its worker still answers: nobody wants it to.
+    let compiled = world.compile();
+    assert_eq!(routed(&compiled.snapshot), ["v1", "v1"]);
+    assert_eq!(rule(&compiled.snapshot), ("v1".to_owned(), "stable"));
+    world.workers(&v1_everywhere());
+    assert_eq!(routed(&world.compile().snapshot), ["v1", "v1"]);
+    let mut world = canary();
+    world.everything.objects.retain(|o| o.key.object.name != "c");
+    let compiled = world.compile();
+    assert_eq!(routed(&compiled.snapshot), ["v1", "v1"]);
+    let status = compiled.statuses.iter().find(|(key, _)| key.object.name == "r").unwrap().1;
+    let said = &status.warnings[0];
+    assert!(
+        said.contains("50 %") && said.contains("1 rule") && said.contains("v2") && said.contains("v1 answers"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_stable_version_that_nobody_serves_is_answered_by_the_candidate_and_says_so() {
+    let mut world = canary();
+    world.set("p", "replicas", json!(0));
+    let compiled = world.compile();
+    assert_eq!(routed(&compiled.snapshot), ["v2", "v2"]);
+    let split = &compiled.snapshot.targets[0].split.intervals;
+    assert!(split.iter().all(|i| i.arm_label == "candidate"), "{split:?}");
+    let status = compiled.statuses.iter().find(|(key, _)| key.object.name == "r").unwrap().1;
+    assert!(
+        status.warnings[0].contains("stable v1") && status.warnings[0].contains("v2 answers"),
+        "{:?}",
+        status.warnings
+    );
+}
+
+#[test]
+fn without_a_release_a_pool_without_replicas_does_not_win() {
+    let mut world = canary();
+    world.everything.objects.retain(|o| o.key.object.name != "r");
+    assert_eq!(routed(&world.compile().snapshot), ["v1"]);
+    world.set("p", "replicas", json!(0));
+    assert_eq!(routed(&world.compile().snapshot), ["v2"]);
+}
+
+#[test]
+fn a_version_that_fails_leaves_everybody_where_they_are_and_not_at_the_canary() {
+    let mut world = canary();
+    world.set("p", "versions", json!(["v3"]));
+    let model = world.everything.objects.iter_mut().find(|o| o.key.object.name == "chat").unwrap();
+    let mut third = model.spec["versions"][0].clone();
+    third["name"] = json!("v3");
+    model.spec["versions"].as_array_mut().unwrap().push(third);
+    let mut there = worker("c", 3, &[("v2", Serving)]);
+    there.pool = "default/c".to_owned();
+    for state in [Loading, Failed] {
+        let one = |n, port| worker(n, port, &[("v1", Serving), ("v3", state)]);
+        let snapshot = world.workers(&[one("a", 1), one("b", 2), there.clone()]).compile().snapshot;
+        assert_eq!(routed(&snapshot), ["v2", "v1"], "{state:?}");
+    }
+    // Nobody asks for v1 any more: the version that the pool asks for takes over once it can.
+    let one = |n, port| worker(n, port, &[("v1", Serving), ("v3", Serving)]);
+    let snapshot = world.workers(&[one("a", 1), one("b", 2), there]).compile().snapshot;
+    assert_eq!(routed(&snapshot), ["v2", "v3"]);
 }
 
 #[test]
@@ -171,7 +259,12 @@ fn a_version_that_is_still_in_the_model_is_told_when_another_is_gone() {
     let mut world = World::new("");
     world.set("p", "versions", json!(["v1", "v2"])).workers(&v1_everywhere()).compile();
     take_out_of_the_model(&mut world, "v1");
-    assert_eq!(loaded(&world.compile().snapshot), [("v2".to_owned(), false)]);
+    let snapshot = world.compile().snapshot;
+    assert_eq!(loaded(&snapshot), [("v2".to_owned(), false)]);
+    assert_eq!(routed(&snapshot), ["v1"], "nobody serves another");
+    let both = |n, port| worker(n, port, &[("v1", Serving), ("v2", Serving)]);
+    let snapshot = world.workers(&[both("a", 1), both("b", 2)]).compile().snapshot;
+    assert_eq!(routed(&snapshot), ["v2"], "the model has no v1");
 }
 
 #[test]
