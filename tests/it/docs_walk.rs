@@ -23,7 +23,7 @@ const GO_ON: [(&str, &str); 4] = [
     ("tidegate up ", "grep -q ^ready \"$LOG\""),
     ("tidegate serve ", "command curl -sf --max-time 1 \"http://$TIDEGATE_ADMIN_LISTEN/readyz\""),
     ("envoy ", "command curl -sf --max-time 1 --unix-socket gateway-1-admin.sock http://envoy/ready"),
-    ("tidegate-worker ", "tidegate proxy-status"),
+    ("tidegate-worker ", r#"bash -c "tidegate get wp chat-stable -o json | grep -Eq '\"ready\": [1-9]'""#),
 ];
 
 /// Fences that hold no commands.
@@ -167,6 +167,9 @@ impl Place {
         self.variables.push(("TIDEGATE_GRPC_LISTEN", grpc.clone()));
         self.variables.push(("TIDEGATE_GATEWAY_LISTEN", gateway.clone()));
         self.variables.push(("TIDEGATE_SERVER", format!("http://{admin}")));
+        self.variables.push(("TIDEGATE_WORKER_LISTEN", ports::free()?.to_string()));
+        // The page says what to add when `serve` does not listen where it does by default.
+        self.here.push(("tidegate bootstrap ".to_owned(), format!("tidegate bootstrap --grpc {grpc} ")));
         self.addresses([gateway, admin, grpc]);
         Ok(self)
     }

@@ -101,10 +101,9 @@ fn fleet_documents(name: &str) -> Vec<Value> {
             ["model.onnx", "tokenizer.json"].map(|path| json!({"path": path, "sha256": "0".repeat(64), "size": 1}));
         json!({"name": v, "uri": format!("file:{name}/{v}"), "files": files, "task": "Embedding"})
     };
-    vec![
-        document("Model", name, json!({"versions": [version("v1"), version("v2")]})),
-        document("WorkerPool", name, json!({"modelRef": {"name": name}, "versions": ["v1", "v2"]})),
-    ]
+    let pool =
+        |v: &str| document("WorkerPool", &format!("{name}-{v}"), json!({"modelRef": {"name": name}, "versions": [v]}));
+    vec![document("Model", name, json!({"versions": [version("v1"), version("v2")]})), pool("v1"), pool("v2")]
 }
 
 fn store(document: &Value, created_at: DateTime<Utc>, generation: i64) -> StoredObject {
@@ -129,7 +128,7 @@ fn lease(model: &str, version: &str, address: SocketAddr) -> WorkerLease {
     WorkerLease {
         node_id: format!("{model}-{version}"),
         incarnation: "1".to_owned(),
-        pool: ObjectRef { namespace: "default".to_owned(), name: model.to_owned() },
+        pool: ObjectRef { namespace: "default".to_owned(), name: format!("{model}-{version}") },
         address,
         ready: true,
         versions: vec![LeasedVersion { name: version.to_owned(), state: VersionState::Serving, error: String::new() }],
