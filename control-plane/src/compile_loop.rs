@@ -17,8 +17,8 @@ use tidegate_api::{
 };
 use tidegate_policy::{
     compile::{CompileInput, Compiled, compile},
-    ports::{Everything, FleetStore as _, ObjectKey, ObjectStore as _, StoredObject},
-    snapshot::Snapshot,
+    ports::{Everything, FleetStore as _, NodeRole, ObjectKey, ObjectStore as _, StoredObject},
+    snapshot::{ObjectRef, Snapshot},
     status::ObjectStatus,
 };
 use tidegate_store::PgStore;
@@ -37,10 +37,20 @@ const TICK: Duration = Duration::from_millis(500);
 #[derive(Clone)]
 pub struct Published {
     pub snapshot: Arc<Snapshot>,
-    /// What compile says of every object, without `Programmed`.
+    /// What compile says of every object, without what the nodes say.
     pub statuses: Arc<BTreeMap<ObjectKey, ObjectStatus>>,
     /// The stored objects that it was made from.
     pub objects: Arc<Vec<StoredObject>>,
+    /// Nodes that have a token.
+    pub nodes: Arc<BTreeMap<String, NodeRole>>,
+}
+
+impl Published {
+    /// Whether there is a WorkerPool "<namespace>/<name>".
+    pub fn has_pool(&self, pool: &str) -> bool {
+        let of = |(namespace, name): (&str, &str)| ObjectRef { namespace: namespace.to_owned(), name: name.to_owned() };
+        pool.split_once('/').is_some_and(|parts| self.snapshot.pools.contains_key(&of(parts)))
+    }
 }
 
 /// Where the results go.
@@ -158,8 +168,9 @@ fn make(
         sets.insert(worker_group(&plan.pool), tidegate_translate::pool(&snapshot, plan));
     }
     let next = hub.publish(sets, now_ms());
-    let objects = Arc::new(everything.objects);
-    (Published { snapshot: Arc::new(snapshot), statuses: Arc::new(statuses), objects }, next)
+    let tokens = everything.node_tokens.into_iter().map(|token| (token.identity.node_id, token.identity.role));
+    let (nodes, objects) = (Arc::new(tokens.collect()), Arc::new(everything.objects));
+    (Published { snapshot: Arc::new(snapshot), statuses: Arc::new(statuses), objects, nodes }, next)
 }
 
 /// When the first of the keys that are good at `now` ends by itself.

@@ -1,6 +1,11 @@
 //! Pools say how many workers they want; the supervisor runs them. Level-triggered: the wanted set is put again whenever it
 //! or what the supervisor has differs. It starts no process itself and never stops one because the store is away.
-use std::{collections::BTreeSet, path::PathBuf, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::{Context, Result, ensure};
 use chrono::Utc;
@@ -31,6 +36,34 @@ pub struct FleetDriver<S> {
     beyond: usize,
     /// Workers whose token ended while the supervisor still had them.
     revoked: BTreeSet<String>,
+    told: watch::Sender<Arc<Processes>>,
+}
+
+/// What is known of the processes of workers: the other half of a pool's status.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Processes {
+    pub workers: Vec<Process>,
+    /// Workers that are not started for want of room, by pool.
+    pub beyond: BTreeMap<String, usize>,
+    pub max_workers: u32,
+    /// Why the supervisor does not run what it should.
+    pub error: Option<String>,
+}
+
+/// A worker of the supervisor's.
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Process {
+    pub name: String,
+    pub node_id: String,
+    pub pool: String,
+    /// As docs/reference/cli.md lists them: `Running`, `BackingOff`, `NoProgram` and others.
+    pub state: String,
+    /// Times in a row that it ended soon after its start.
+    #[serde(default)]
+    pub failures: u32,
+    #[serde(default)]
+    pub last_exit: Option<i32>,
 }
 
 /// A worker that should run.
@@ -50,25 +83,21 @@ struct WantedSet {
     workers: Vec<Wanted>,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Running {
-    name: String,
-    node_id: String,
-}
-
 impl<S: CredentialStore> FleetDriver<S> {
     /// `socket` is the supervisor's; tokens of the workers are kept in `store`.
     pub fn new(store: S, socket: PathBuf, max_workers: u32) -> Self {
-        Self { store, socket, max_workers, complained: false, beyond: 0, revoked: BTreeSet::new() }
+        let told = watch::Sender::new(Arc::default());
+        Self { store, socket, max_workers, complained: false, beyond: 0, revoked: BTreeSet::new(), told }
+    }
+
+    /// Says what is known of the processes there.
+    #[must_use]
+    pub fn telling(self, told: watch::Sender<Arc<Processes>>) -> Self {
+        Self { told, ..self }
     }
 
     /// Runs until cancelled; the workers go on.
-    pub async fn run(
-        mut self,
-        mut snapshot: watch::Receiver<Option<std::sync::Arc<Snapshot>>>,
-        stop: CancellationToken,
-    ) {
+    pub async fn run(mut self, mut snapshot: watch::Receiver<Option<Arc<Snapshot>>>, stop: CancellationToken) {
         let mut tick = tokio::time::interval(EVERY);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -79,16 +108,28 @@ impl<S: CredentialStore> FleetDriver<S> {
             }
             let wanted = snapshot.borrow_and_update().as_ref().map(|s| wanted(s));
             let Some(wanted) = wanted else { continue };
+            let beyond = beyond(&wanted, self.max_workers as usize);
             let wanted = self.bounded(wanted);
-            match self.converge(wanted).await {
-                Ok(()) => self.complained = false,
-                Err(error) if !self.complained => {
-                    self.complained = true;
-                    tracing::warn!("the supervisor could not be told which workers to run: {error:#}");
+            let converged = self.converge(wanted).await;
+            let error = converged.as_ref().err().map(|error| format!("{error:#}"));
+            match &error {
+                Some(error) if !std::mem::replace(&mut self.complained, true) => {
+                    tracing::warn!("the supervisor could not be told which workers to run: {error}");
                 }
-                Err(_) => {}
+                Some(_) => {}
+                None => self.complained = false,
             }
+            self.tell(converged.unwrap_or_default(), (beyond, error));
         }
+    }
+
+    fn tell(&self, workers: Vec<Process>, (beyond, error): (BTreeMap<String, usize>, Option<String>)) {
+        let now = Processes { workers, beyond, max_workers: self.max_workers, error };
+        self.told.send_if_modified(|old| {
+            let changed = **old != now;
+            *old = Arc::new(now);
+            changed
+        });
     }
 
     /// The first `max_workers`. Whoever wants more is told once, not every second.
@@ -106,14 +147,15 @@ impl<S: CredentialStore> FleetDriver<S> {
         wanted
     }
 
-    async fn converge(&mut self, mut wanted: Vec<Wanted>) -> Result<()> {
-        let running: Vec<Running> =
+    /// Makes the supervisor's workers those that are wanted; answers what it had before.
+    async fn converge(&mut self, mut wanted: Vec<Wanted>) -> Result<Vec<Process>> {
+        let running: Vec<Process> =
             serde_json::from_slice(&self.call("GET", None).await?).context("read the supervisor's workers")?;
         let known: BTreeSet<&str> = running.iter().map(|w| w.name.as_str()).collect();
         self.revoked.retain(|name| known.contains(name.as_str()));
         // Wanted again, but its process knows only the old token: it goes now, and the next round starts it anew.
         wanted.retain(|w| !self.revoked.contains(&w.name));
-        let gone: Vec<&Running> = running.iter().filter(|r| wanted.iter().all(|w| w.name != r.name)).collect();
+        let gone: Vec<&Process> = running.iter().filter(|r| wanted.iter().all(|w| w.name != r.name)).collect();
         self.revoke(&gone).await?;
         self.revoked.extend(gone.iter().map(|worker| worker.name.clone()));
         let mut new = 0;
@@ -126,15 +168,15 @@ impl<S: CredentialStore> FleetDriver<S> {
             new += 1;
         }
         if new == 0 && gone.is_empty() {
-            return Ok(());
+            return Ok(running);
         }
         self.call("PUT", Some(serde_json::to_vec(&WantedSet { workers: wanted })?)).await?;
         tracing::info!(started = new, stopped = gone.len(), "the set of workers changed");
-        Ok(())
+        Ok(running)
     }
 
     /// Before the supervisor forgets these workers: afterwards nobody would know whose tokens are left. All are tried.
-    async fn revoke(&self, gone: &[&Running]) -> Result<(), StoreError> {
+    async fn revoke(&self, gone: &[&Process]) -> Result<(), StoreError> {
         let mut failed = Ok(());
         for worker in gone {
             match self.store.revoke_node_token(&worker.node_id).await {
@@ -168,6 +210,15 @@ impl<S: CredentialStore> FleetDriver<S> {
         ensure!(status.is_success(), "the supervisor answered {status}: {}", String::from_utf8_lossy(&body));
         Ok(body)
     }
+}
+
+/// How many of the workers beyond the first `most` each pool wants.
+fn beyond(wanted: &[Wanted], most: usize) -> BTreeMap<String, usize> {
+    let mut beyond = BTreeMap::new();
+    for worker in wanted.iter().skip(most) {
+        *beyond.entry(worker.pool.clone()).or_default() += 1;
+    }
+    beyond
 }
 
 /// The workers that all pools want, pools in order of their names; those of a pool that has nothing to load come last, so that they

@@ -25,10 +25,10 @@ mod parts;
 
 use crate::{
     admin_token,
-    compile_loop::{CompileLoop, Outputs},
+    compile_loop::{CompileLoop, Outputs, Published},
     config::Settings,
-    fleet_driver::FleetDriver,
-    status_writer::StatusWriter,
+    fleet_driver::{FleetDriver, Processes},
+    status_writer::{Heard, StatusWriter},
     telemetry,
 };
 use parts::Parts;
@@ -66,11 +66,13 @@ pub async fn run(settings: Settings) -> Result<()> {
     let mut parts = Parts::new(stop.clone(), drain_tx);
     let compile = CompileLoop::new(store.clone(), gateway_settings(&settings)?, outputs);
     parts.add("the compile loop", quiet(compile.run(stop.clone())));
-    let writer = StatusWriter::new(store.clone(), nodes.clone(), hub.clone());
+    let (processes_tx, processes) = watch::channel(Arc::new(Processes::default()));
+    let seen = published.clone();
+    let writer = StatusWriter::new(store.clone(), Heard { nodes: nodes.clone(), hub: hub.clone(), processes });
     parts.add("the status writer", quiet(writer.run(published, stop.clone())));
     parts.add("the history's retention", quiet(prune_history(store.clone(), stop.clone())));
     if let Some(socket) = settings.supervisor_socket.clone() {
-        let driver = FleetDriver::new(store.clone(), socket, settings.max_workers);
+        let driver = FleetDriver::new(store.clone(), socket, settings.max_workers).telling(processes_tx);
         parts.add("the fleet driver", quiet(driver.run(snapshot.clone(), stop.clone())));
     }
 
@@ -89,7 +91,7 @@ pub async fn run(settings: Settings) -> Result<()> {
         store: Arc::new(store.clone()),
         credentials: Arc::new(store.clone()),
         snapshot,
-        nodes: Arc::new(move || serde_json::json!({ "items": nodes.list() })),
+        nodes: Arc::new(move || overview(&nodes, &seen)),
         tokens,
         metrics: Arc::new({
             let telemetry = telemetry.clone();
@@ -107,6 +109,14 @@ pub async fn run(settings: Settings) -> Result<()> {
     store.close().await;
     let _ = tokio::task::spawn_blocking(move || telemetry.shutdown()).await;
     ended
+}
+
+/// What `/api/v1/nodes` answers.
+fn overview(nodes: &NodeRegistry, published: &watch::Receiver<Option<Published>>) -> serde_json::Value {
+    let published = published.borrow().clone();
+    let known = published.as_ref().map(|known| (known.nodes.as_ref(), |pool: &str| known.has_pool(pool)));
+    let known = known.as_ref().map(|(tokens, has_pool)| (*tokens, has_pool as &dyn Fn(&str) -> bool));
+    serde_json::to_value(nodes.overview(known, chrono::Utc::now())).unwrap_or_default()
 }
 
 /// Takes from the history what is older than it keeps, now and then.

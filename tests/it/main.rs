@@ -10,5 +10,6 @@ mod limits;
 mod openai_client;
 mod policy_storm;
 mod state_of_the_world;
+mod status_is_true;
 mod swap;
 mod telemetry;

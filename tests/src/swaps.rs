@@ -47,8 +47,7 @@ pub async fn swap_to(tidegate: &Tidegate, client: &Client, version: &str) -> Res
 pub async fn worker_addresses(tidegate: &Tidegate, pool: &str) -> Result<Vec<String>> {
     let (_, nodes) = tidegate.admin("GET", "/api/v1/nodes", None).await?;
     let nodes = nodes["items"].as_array().context("items")?.iter().filter(|n| n["pool"] == pool);
-    let addresses = nodes.map(|n| n["worker"]["address"].as_str().map(str::to_owned).context("an address"));
-    let addresses = addresses.collect::<Result<Vec<_>>>()?;
+    let addresses: Vec<String> = nodes.filter_map(|n| n["worker"]["address"].as_str().map(str::to_owned)).collect();
     ensure!(!addresses.is_empty(), "pool {pool} has no worker");
     Ok(addresses)
 }

@@ -1,6 +1,9 @@
 //! What the control plane pushes: `ModelSet` and `LimitSet`. Each resource is checked whole and taken (ACK) or refused (NACK, with
 //! its reason); what was in force before stays then, and also when the control plane goes away.
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use prost::Message as _;
 use tidegate_engine::ModelRoots;
@@ -107,23 +110,31 @@ pub fn start(reach: &Reach<'_>, inlets: Inlets) -> Result<AdsClient, WorkerError
     Ok(client)
 }
 
-/// Says when the control plane goes and comes; one line per change, not per attempt.
+/// A connection that stood this long was not refused: its end is told, whatever was told before.
+const STANDS: Duration = Duration::from_secs(5);
+
+/// Says when the control plane goes and comes; one line per change, not per attempt, nor per refusal of the same kind.
 async fn watch_connection(mut state: watch::Receiver<ConnectionState>, metrics: Arc<Metrics>) {
-    let mut up = None;
+    let (mut since, mut told) = (None::<Instant>, None::<String>);
     loop {
-        let now = match &*state.borrow_and_update() {
-            ConnectionState::Connected => Some((true, String::new())),
-            ConnectionState::Disconnected { reason, .. } => Some((false, reason.clone())),
-            ConnectionState::Connecting => None,
-        };
-        if let Some((connected, reason)) = now.filter(|(connected, _)| up != Some(*connected)) {
-            metrics.connected("ads", connected);
-            if connected {
+        let now = state.borrow_and_update().clone();
+        match now {
+            ConnectionState::Connected => {
+                metrics.connected("ads", true);
                 tracing::debug!("the control plane is connected");
-            } else {
-                tracing::warn!(reason, "the control plane is away; the last good configuration goes on");
+                since = Some(Instant::now());
             }
-            up = Some(connected);
+            ConnectionState::Disconnected { reason, .. } => {
+                metrics.connected("ads", false);
+                if since.take().is_some_and(|since| since.elapsed() >= STANDS) {
+                    told = None;
+                }
+                if told.as_ref() != Some(&reason) {
+                    tracing::warn!(reason, "no configuration from the control plane; the last good one goes on");
+                    told = Some(reason);
+                }
+            }
+            ConnectionState::Connecting => {}
         }
         if state.changed().await.is_err() {
             return;

@@ -2,7 +2,7 @@
 //! Comes back by itself; nothing on the data path waits for it.
 use std::{
     sync::{Arc, atomic::Ordering},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tidegate_proto::{
@@ -11,7 +11,7 @@ use tidegate_proto::{
 };
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Request, Status, metadata::MetadataValue, transport::Endpoint};
+use tonic::{Code, Request, Status, metadata::MetadataValue, transport::Endpoint};
 
 use crate::{
     api::App,
@@ -27,6 +27,8 @@ use crate::{
 const INTERVAL: Duration = Duration::from_secs(2);
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
+/// A stream that stood this long was not refused: the next failure begins with a short wait, and is told.
+const STANDS: Duration = LONGEST_WAIT;
 const REPORTS: usize = 8;
 
 /// Everything that a report is made of.
@@ -46,27 +48,28 @@ pub struct Reporter {
 impl Reporter {
     /// Reports until the process ends.
     pub async fn run(mut self) {
-        let mut wait = FIRST_WAIT;
+        let mut comebacks = Comebacks::default();
         loop {
-            let mut said = false;
+            let mut opened = None;
             let status =
-                self.converse(&mut said).await.err().unwrap_or_else(|| Status::unavailable("the stream ended"));
-            if said {
+                self.converse(&mut opened).await.err().unwrap_or_else(|| Status::unavailable("the stream ended"));
+            if opened.is_some() {
                 self.app.metrics.connected("fleet", false);
-                tracing::debug!(code = ?status.code(), reason = status.message(), "the fleet stream ended");
-                wait = FIRST_WAIT;
+            }
+            let (wait, news) = comebacks.after(opened.map(|at| at.elapsed()), &status);
+            if news {
+                tracing::warn!(code = ?status.code(), reason = status.message(), "the control plane refuses this worker's reports: it gets no requests until that is mended");
             } else {
-                tracing::debug!(code = ?status.code(), reason = status.message(), "the fleet stream did not open");
+                tracing::debug!(code = ?status.code(), reason = status.message(), "the fleet stream ended");
             }
             // Up to half more at random, so that a fleet does not come back as one.
             let spread = u64::from(uuid::Uuid::new_v4().as_bytes()[0]) * wait.as_micros() as u64 / 512;
             tokio::time::sleep(wait + Duration::from_micros(spread)).await;
-            wait = (wait * 2).min(LONGEST_WAIT);
         }
     }
 
-    /// One stream. `said`: the control plane answered on it.
-    async fn converse(&mut self, said: &mut bool) -> Result<(), Status> {
+    /// One stream. `opened`: when the control plane answered on it.
+    async fn converse(&mut self, opened: &mut Option<Instant>) -> Result<(), Status> {
         let channel = self.control_plane.connect().await.map_err(|e| Status::unavailable(e.to_string()))?;
         let (reports, outbound) = mpsc::channel(REPORTS);
         let mut phase = self.app.phases.watch();
@@ -77,7 +80,7 @@ impl Reporter {
             format!("Bearer {}", self.token).parse().map_err(|_| Status::unauthenticated("the token is not ASCII"))?;
         request.metadata_mut().insert(AUTHORIZATION, bearer);
         let mut directives = FleetClient::new(channel).report(request).await?.into_inner();
-        *said = true;
+        *opened = Some(Instant::now());
         self.app.metrics.connected("fleet", true);
         let mut interval = INTERVAL;
         loop {
@@ -143,6 +146,39 @@ impl Reporter {
     }
 }
 
+/// How long to wait before the next stream, and whether the end of the last one is worth a word: an answer alone is no success,
+/// for a refusal is one too.
+#[derive(Debug)]
+struct Comebacks {
+    wait: Duration,
+    /// The refusal that was told.
+    told: Option<String>,
+}
+
+impl Default for Comebacks {
+    fn default() -> Self {
+        Self { wait: FIRST_WAIT, told: None }
+    }
+}
+
+impl Comebacks {
+    /// The stream stood for so long (None: it did not open), and ended like this.
+    fn after(&mut self, stood: Option<Duration>, status: &Status) -> (Duration, bool) {
+        if stood.is_some_and(|stood| stood >= STANDS) {
+            *self = Self::default();
+        }
+        let wait = self.wait;
+        self.wait = (wait * 2).min(LONGEST_WAIT);
+        // That the control plane is away is told where its configuration comes from.
+        let refusal = !matches!(status.code(), Code::Unavailable | Code::Cancelled | Code::Unknown | Code::Ok);
+        let news = refusal && self.told.as_deref() != Some(status.message());
+        if news {
+            self.told = Some(status.message().to_owned());
+        }
+        (wait, news)
+    }
+}
+
 /// Requests running and waiting, over all versions that answer.
 pub fn rows(app: &App) -> (u32, u32) {
     let table = app.table.load();
@@ -179,4 +215,32 @@ fn is_stuck(status: &VersionStatus, table: &Table) -> bool {
     matches!(status.phase, VersionPhase::Serving | VersionPhase::Retiring)
         && copies.peek().is_some()
         && copies.all(|serving| serving.lane.stats.is_stuck())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_worker_comes_back_ever_more_slowly_and_says_why_once() {
+        let refused =
+            Status::permission_denied("TG-1413: address `127.0.0.1:1` is not where the report comes from (::1)");
+        let other = Status::unauthenticated("TG-1401: the node token is missing or not known");
+        let away = Status::unavailable("the stream ended");
+        let (mut comebacks, at_once) = (Comebacks::default(), Some(Duration::from_millis(1)));
+        let mut waits = Vec::new();
+        let mut told = 0;
+        for _ in 0..50 {
+            let (wait, news) = comebacks.after(at_once, &refused);
+            waits.push(wait);
+            told += usize::from(news);
+        }
+        assert_eq!(told, 1);
+        assert!(waits.is_sorted() && waits[0] == FIRST_WAIT && waits[5..].iter().all(|wait| *wait == LONGEST_WAIT));
+        assert!(comebacks.after(None, &other).1, "another reason is news");
+        assert!(!comebacks.after(None, &away).1, "being away is told elsewhere");
+        // A stream that stood was taken: from here on all begins anew.
+        assert_eq!(comebacks.after(Some(STANDS), &away), (FIRST_WAIT, false));
+        assert!(comebacks.after(at_once, &refused).1);
+    }
 }

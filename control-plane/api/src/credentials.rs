@@ -147,7 +147,12 @@ struct Tokens {
     filled: bool,
     admins: Vec<([u8; 32], Arc<str>)>,
     nodes: HashMap<[u8; 32], NodeIdentity>,
+    /// Tokens that ended since this process started: whoever still comes with one can be named.
+    ended: HashMap<[u8; 32], NodeIdentity>,
 }
+
+/// Ended tokens that are remembered; beyond it all are forgotten.
+const MAX_ENDED: usize = 4096;
 
 impl TokenTable {
     /// A table that admits nobody yet.
@@ -161,10 +166,18 @@ impl TokenTable {
         let hash = |bytes: &[u8]| <[u8; 32]>::try_from(bytes).ok();
         let admins = everything.admin_tokens.iter();
         let nodes = everything.node_tokens.iter();
+        let nodes: HashMap<_, _> = nodes.filter_map(|t| Some((hash(&t.sha256)?, t.identity.clone()))).collect();
+        let before = self.0.load();
+        let all = before.ended.iter().chain(&before.nodes).filter(|(hash, _)| !nodes.contains_key(*hash));
+        let mut ended: HashMap<_, _> = all.map(|(hash, identity)| (*hash, identity.clone())).collect();
+        if ended.len() > MAX_ENDED {
+            ended.clear();
+        }
         self.0.store(Arc::new(Tokens {
             filled: true,
             admins: admins.filter_map(|t| Some((hash(&t.sha256)?, t.name.as_str().into()))).collect(),
-            nodes: nodes.filter_map(|t| Some((hash(&t.sha256)?, t.identity.clone()))).collect(),
+            nodes,
+            ended,
         }));
     }
 
@@ -193,6 +206,10 @@ impl NodeAuth for TokenTable {
     fn authenticate(&self, bearer: &str) -> Option<NodeIdentity> {
         // The table is keyed by the hash, so the time of a look-up says nothing about a token.
         self.0.load().nodes.get(&sha256(plain(bearer))).cloned()
+    }
+
+    fn ended(&self, bearer: &str) -> Option<NodeIdentity> {
+        self.0.load().ended.get(&sha256(plain(bearer))).cloned()
     }
 
     fn is_ready(&self) -> bool {

@@ -14,14 +14,18 @@ use tokio::sync::watch;
 use crate::ads::group_of;
 
 mod answers;
+mod overview;
+mod refused;
 #[cfg(test)]
 mod tests;
 mod tickets;
 mod view;
 
 pub use answers::{Answers, Progress};
+pub use overview::{NodesAnswer, Tokens};
+pub use refused::{Door, NodeRefusal, RefusedCaller};
 pub(crate) use tickets::{Answered, ReportTicket, Standing, StreamTicket};
-pub use view::{NodeStatus, NodeTypeStatus, RefusedResource, WorkerLoad, WorkerVersion, WorkerView};
+pub use view::{NodeState, NodeStatus, NodeTypeStatus, RefusedResource, WorkerLoad, WorkerVersion, WorkerView};
 
 /// Nodes that are remembered; beyond it the one that left first is forgotten.
 const MAX_NODES: usize = 16_384;
@@ -47,6 +51,7 @@ pub struct NodeRegistry {
 struct Inner {
     nodes: BTreeMap<String, Record>,
     streams: u64,
+    callers: refused::Callers,
 }
 
 #[derive(Debug)]
@@ -63,6 +68,8 @@ struct Record {
     /// Ticket number of the newest fleet stream that reported, while it is open.
     reports: Option<u64>,
     worker: Option<WorkerView>,
+    /// Streams that are turned away, until one is not.
+    refused: BTreeMap<Door, NodeRefusal>,
 }
 
 impl Default for NodeRegistry {
@@ -96,8 +103,12 @@ impl NodeRegistry {
     /// once and ask it about as many publications as you like.
     pub fn answers(&self, group: &str) -> Answers {
         let inner = self.lock();
-        let connected = inner.nodes.iter().filter(|(_, record)| record.group == group && record.stream.is_some());
-        connected.map(|(id, record)| (id.clone(), &record.standing)).collect()
+        let of_group = || inner.nodes.iter().filter(|(_, record)| record.group == group);
+        let connected = of_group().filter(|(_, record)| record.stream.is_some());
+        let mut answers: Answers = connected.map(|(id, record)| (id.clone(), &record.standing)).collect();
+        let absent = of_group().filter(|(_, record)| record.is_absent());
+        answers.absent = absent.map(|(id, _)| id.clone()).collect();
+        answers
     }
 
     /// How far the connected nodes of `group` are with publication `generation` (`GroupState::seq` of that group), whatever
@@ -147,6 +158,17 @@ impl NodeRegistry {
     }
 }
 
+impl Record {
+    /// It may serve requests by what it has, and is not told anything: it has no ADS stream.
+    fn is_absent(&self) -> bool {
+        let serves = match self.identity.role {
+            NodeRole::Gateway => true,
+            NodeRole::Worker { .. } => self.worker.as_ref().is_some_and(|worker| worker.connected),
+        };
+        self.stream.is_none() && serves
+    }
+}
+
 impl Inner {
     fn record(&mut self, identity: &NodeIdentity) -> &mut Record {
         if self.nodes.len() >= MAX_NODES && !self.nodes.contains_key(&identity.node_id) {
@@ -168,6 +190,7 @@ impl Inner {
             standing: Standing::default(),
             reports: None,
             worker: None,
+            refused: BTreeMap::new(),
         })
     }
 }

@@ -7,6 +7,7 @@ mod fleet;
 mod limits;
 mod objects;
 mod pools;
+mod ready;
 mod release;
 mod rules;
 mod statuses;
@@ -53,6 +54,7 @@ pub fn compile(input: &CompileInput<'_>) -> Compiled {
         objects: &objects,
         fleet: &fleet,
         routed: &routed,
+        targets: routed.targets.iter().map(|target| (&target.model, target)).collect(),
         limits: &limits,
         gateways,
         now: input.now,

@@ -5,6 +5,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+pub use uuid::Uuid;
 
 use crate::{kinds::Kind, snapshot::ObjectRef};
 
@@ -56,6 +57,13 @@ pub struct Write {
     /// `Some(n)`: only if the stored revision is n. `Some(0)`: only if there is none. `Some(ANY_REVISION)`: only if there is
     /// one, whichever.
     pub expected_revision: Option<i64>,
+}
+
+/// The next status of one object.
+#[derive(Clone, PartialEq, Debug)]
+pub struct StatusWrite {
+    pub uid: uuid::Uuid,
+    pub status: Value,
 }
 
 /// See [`Write::expected_revision`]. No object is ever at it.
@@ -174,8 +182,9 @@ pub trait ObjectStore: Send + Sync {
     ) -> Result<Vec<(StoredObject, Outcome)>, StoreError>;
     /// Moves ownership of an object to the author's door.
     async fn adopt(&self, key: &ObjectKey, author: &Author) -> Result<StoredObject, StoreError>;
-    /// Replaces `status` if it differs; never touches spec, generation or revision. False when nothing changed.
-    async fn put_status(&self, key: &ObjectKey, uid: uuid::Uuid, status: Value) -> Result<bool, StoreError>;
+    /// Replaces statuses; never touches spec, generation or revision, and does not wait for writers of the objects. Answers the
+    /// objects that have theirs now: not those that are gone or that somebody is writing.
+    async fn put_statuses(&self, batch: &[StatusWrite]) -> Result<Vec<uuid::Uuid>, StoreError>;
     /// Everything that compile reads, from one consistent read.
     async fn read_all(&self) -> Result<Everything, StoreError>;
     /// Answers when the store can be written.
@@ -303,6 +312,11 @@ pub trait CredentialStore: Send + Sync {
 /// Checks the token of a gRPC stream; answered from memory, so a node can come back while the database is away.
 pub trait NodeAuth: Send + Sync {
     fn authenticate(&self, bearer: &str) -> Option<NodeIdentity>;
+
+    /// Whose token this was, if it ended not long ago.
+    fn ended(&self, _bearer: &str) -> Option<NodeIdentity> {
+        None
+    }
 
     /// Whether the tokens are known yet; until then a good one cannot be told from a bad one.
     fn is_ready(&self) -> bool {

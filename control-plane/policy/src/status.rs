@@ -1,7 +1,8 @@
-//! What the system says about an object. Made by `compile`; the status writer adds `Programmed` from the nodes' answers.
+//! What the system says about an object. Made by `compile`; the status writer adds what the nodes answer: `Programmed`,
+//! and their part of `Ready`.
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SubsecRound as _, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -12,6 +13,11 @@ pub const ACCEPTED: &str = "Accepted";
 pub const RESOLVED_REFS: &str = "ResolvedRefs";
 /// Every node that needs it has it. Set by the status writer.
 pub const PROGRAMMED: &str = "Programmed";
+/// It does now what it says. Compile says what documents and leases tell; the status writer adds what the nodes say.
+pub const READY: &str = "Ready";
+
+/// The order in which a status shows its conditions.
+const ORDER: [&str; 4] = [ACCEPTED, RESOLVED_REFS, PROGRAMMED, READY];
 
 /// `status` of every kind; each kind fills its part.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -45,17 +51,17 @@ impl ObjectStatus {
         self.conditions.iter().find(|c| c.condition_type == condition_type)
     }
 
-    /// Sets a condition. `lastTransitionTime` moves only when `status` does.
+    /// Sets a condition. `lastTransitionTime` moves only when `status` does. Conditions stand in a fixed order.
     pub fn set(&mut self, mut condition: Condition) {
         match self.conditions.iter_mut().find(|c| c.condition_type == condition.condition_type) {
             Some(old) => {
-                if old.status == condition.status {
-                    condition.last_transition_time = old.last_transition_time;
-                }
+                condition.keep_time_of(old);
                 *old = condition;
             }
             None => self.conditions.push(condition),
         }
+        let place = |c: &Condition| ORDER.iter().position(|name| *name == c.condition_type).unwrap_or(ORDER.len());
+        self.conditions.sort_by_key(place);
     }
 }
 
@@ -72,6 +78,36 @@ pub struct Condition {
     pub observed_generation: i64,
     #[schemars(with = "String")]
     pub last_transition_time: DateTime<Utc>,
+}
+
+impl Condition {
+    /// As if its status had changed at `at`. Kept to the second, as Kubernetes writes it.
+    pub fn new(
+        condition_type: &str,
+        status: ConditionStatus,
+        (reason, message): (&str, impl Into<String>),
+        (observed_generation, at): (i64, DateTime<Utc>),
+    ) -> Self {
+        Self {
+            condition_type: condition_type.to_owned(),
+            status,
+            reason: reason.to_owned(),
+            message: message.into(),
+            observed_generation,
+            last_transition_time: at.trunc_subsecs(0),
+        }
+    }
+
+    /// Takes over when `old` changed last, if its status is the same.
+    pub fn keep_time_of(&mut self, old: &Self) {
+        if self.status == old.status {
+            self.last_transition_time = old.last_transition_time.trunc_subsecs(0);
+        }
+    }
+
+    pub fn holds(&self) -> bool {
+        self.status == ConditionStatus::True
+    }
 }
 
 /// Of a condition.

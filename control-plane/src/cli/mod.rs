@@ -1,6 +1,7 @@
 //! The command line: parsing, which runtime a command needs, exit codes. Commands talk to the admin API like any other client.
 mod apply;
 mod bootstrap;
+mod columns;
 mod connect;
 mod documents;
 mod errors;

@@ -1,5 +1,5 @@
 //! `proxy-status`: what each gateway and worker has acknowledged.
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{
     connect::ConnectArgs,
@@ -18,12 +18,16 @@ pub struct ProxyStatusArgs {
 pub async fn proxy_status(args: &ProxyStatusArgs) -> Result<String, Error> {
     let client = args.connect.client()?;
     let answer = client.get(&["api", "v1", "nodes"], &[]).await?;
-    let items = answer.get("items").or_else(|| answer.get("nodes")).unwrap_or(&answer);
-    let items = items.as_array().cloned().unwrap_or_default();
     Ok(match args.output {
         Format::Json => output::json(&answer),
-        Format::Yaml => output::yaml(&json!({"items": items})),
-        Format::Table | Format::Wide => nodes(&items, args.output == Format::Wide),
+        Format::Yaml => output::yaml(&answer),
+        Format::Table | Format::Wide => {
+            format!(
+                "{}{}",
+                nodes(list(&answer, "items"), args.output == Format::Wide),
+                callers(list(&answer, "refusedCallers"))
+            )
+        }
     })
 }
 
@@ -38,22 +42,26 @@ const TYPES: &[(&str, &str)] = &[
     ("LimitSet", "LIMITS"),
 ];
 
-/// One line per node, a column per resource type; what was refused stands below.
+fn list<'a>(value: &'a Value, field: &str) -> &'a [Value] {
+    value.get(field).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
+
+/// One line per node, a column per resource type; what was refused, what failed and what else is wrong stands below.
 pub fn nodes(items: &[Value], wide: bool) -> String {
     if items.is_empty() {
-        return "No node has connected yet.\n".to_owned();
+        return "No node has a token yet.\n".to_owned();
     }
     let shown: Vec<_> = TYPES.iter().filter(|(name, _)| items.iter().any(|n| state_of(n, name).is_some())).collect();
-    let mut head = vec!["NODE", "GROUP", "CONNECTED"];
+    let mut head = vec!["NODE", "GROUP", "STATE"];
     head.extend(shown.iter().map(|(_, column)| *column));
     head.push("VERSIONS");
     if wide {
-        head.extend(["ADDRESS", "STATE", "SINCE", "BUILD"]);
+        head.extend(["ADDRESS", "WORKER", "SINCE", "BUILD"]);
     }
     let mut rows = Vec::new();
     let mut refused = String::new();
     for node in items {
-        let mut row = vec![at(node, "/nodeId"), at(node, "/group"), at(node, "/connected")];
+        let mut row = vec![at(node, "/nodeId"), at(node, "/group"), state(node)];
         row.extend(
             shown.iter().map(|(name, _)| state_of(node, name).map_or_else(|| "-".to_owned(), |t| at(t, "/state"))),
         );
@@ -64,12 +72,67 @@ pub fn nodes(items: &[Value], wide: bool) -> String {
         }
         rows.push(row);
         refused.push_str(&refusals(node));
+        refused.push_str(&complaints(node));
     }
     format!("{}{refused}", table(&head, &rows))
 }
 
 fn types_of(node: &Value) -> &[Value] {
-    node.get("types").and_then(Value::as_array).map_or(&[], Vec::as_slice)
+    list(node, "types")
+}
+
+/// `CONNECTED`, `DISCONNECTED`, `NEVER_CONNECTED`, or `REFUSED` while the control plane turns it away.
+fn state(node: &Value) -> String {
+    let refused = !list(node, "refused").is_empty();
+    match at(node, "/state").as_str() {
+        _ if refused => "REFUSED".to_owned(),
+        "Connected" => "CONNECTED".to_owned(),
+        "Disconnected" => "DISCONNECTED".to_owned(),
+        "NeverConnected" => "NEVER_CONNECTED".to_owned(),
+        other => other.to_owned(),
+    }
+}
+
+/// Why it is turned away, what its versions say, and what else is wrong.
+fn complaints(node: &Value) -> String {
+    let name = at(node, "/nodeId");
+    let mut out = String::new();
+    for refusal in list(node, "refused") {
+        let text = [at(refusal, "/code"), at(refusal, "/message"), at(refusal, "/count")];
+        out.push_str(&format!(
+            "{name} is refused ({}): {} {} ({} times)\n",
+            at(refusal, "/door"),
+            text[0],
+            text[1],
+            text[2]
+        ));
+    }
+    for version in node.pointer("/worker/versions").and_then(Value::as_array).into_iter().flatten() {
+        let error = at(version, "/error");
+        if error != "-" {
+            out.push_str(&format!("{name} {}: {error}\n", at(version, "/name")));
+        }
+    }
+    for note in list(node, "notes") {
+        out.push_str(&format!("{name}: {}\n", plain(note)));
+    }
+    out
+}
+
+/// Callers that cannot be named.
+fn callers(callers: &[Value]) -> String {
+    let line = |caller: &Value| {
+        format!(
+            "a caller from {} is refused ({}): {} {} ({} times, last {})\n",
+            at(caller, "/address"),
+            at(caller, "/door"),
+            at(caller, "/code"),
+            at(caller, "/message"),
+            at(caller, "/count"),
+            at(caller, "/last")
+        )
+    };
+    callers.iter().map(line).collect()
 }
 
 fn state_of<'a>(node: &'a Value, name: &str) -> Option<&'a Value> {
@@ -81,12 +144,14 @@ fn short(of: &Value) -> String {
     at(of, "/typeUrl").rsplit(['.', '/']).next().unwrap_or_default().to_owned()
 }
 
-/// `v1,v2 (Loading)` of a worker.
+/// `v1,v2 (Loading)` of a worker that reports; of one that does not, what it reported last means nothing.
 fn versions(node: &Value) -> String {
     let versions = node.pointer("/worker/versions").and_then(Value::as_array).into_iter().flatten();
     let shown: Vec<String> = versions
+        .filter(|_| node.pointer("/worker/connected").is_none_or(|connected| connected != false))
         .map(|v| match at(v, "/state").as_str() {
             "Serving" => at(v, "/name"),
+            "Failed" => format!("{} FAILED", at(v, "/name")),
             other => format!("{} ({other})", at(v, "/name")),
         })
         .collect();

@@ -1,12 +1,13 @@
 //! `get`, `delete`, `adopt`: one object or a listing of a kind.
-use chrono::{DateTime, Utc};
+use chrono::Utc;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tidegate_policy::kinds::Kind;
 
 use super::{
+    columns::{Columns, object_table},
     connect::{Client, ConnectArgs},
-    output::{self, Format, age, at, condition, plain, table},
+    output::{self, Format},
 };
 use crate::error::Error;
 
@@ -145,102 +146,16 @@ fn render(kind: Kind, items: &[Value], args: &GetArgs, whole: &Value) -> String 
         }
         Format::Yaml => output::yaml(whole),
         Format::Table | Format::Wide if items.is_empty() => format!("No {} found.\n", kind.plural()),
-        Format::Table => {
-            object_table(kind, items, &Columns { wide: false, namespace: args.all_namespaces, now: Utc::now() })
-        }
-        Format::Wide => {
-            object_table(kind, items, &Columns { wide: true, namespace: args.all_namespaces, now: Utc::now() })
-        }
-    }
-}
-
-/// Which columns a table has.
-#[derive(Clone, Copy, Debug)]
-pub struct Columns {
-    pub wide: bool,
-    pub namespace: bool,
-    pub now: DateTime<Utc>,
-}
-
-/// The listing of one kind.
-pub fn object_table(kind: Kind, items: &[Value], columns: &Columns) -> String {
-    let own: &[&str] = match kind {
-        Kind::Model => &["VERSIONS", "TASK"],
-        Kind::WorkerPool => &["MODEL", "VERSIONS", "REPLICAS", "READY"],
-        Kind::ReleasePolicy => &["MODEL", "STABLE", "CANDIDATE", "WEIGHT"],
-        Kind::RateLimitPolicy => &["TARGETS", "LIMITS", "MODE"],
-    };
-    let mut head = Vec::new();
-    if columns.namespace {
-        head.push("NAMESPACE");
-    }
-    head.push("NAME");
-    head.extend(own);
-    head.extend(["ACCEPTED", "PROGRAMMED", "AGE"]);
-    if columns.wide {
-        head.extend(["GENERATION", "REVISION", "SOURCE", "MESSAGE"]);
-    }
-    let rows: Vec<Vec<String>> = items.iter().map(|item| row(kind, item, columns)).collect();
-    table(&head, &rows)
-}
-
-fn row(kind: Kind, item: &Value, columns: &Columns) -> Vec<String> {
-    let mut cells = Vec::new();
-    if columns.namespace {
-        cells.push(at(item, "/metadata/namespace"));
-    }
-    cells.push(at(item, "/metadata/name"));
-    match kind {
-        Kind::Model => cells.extend([names(item, "/spec/versions", "name"), at(item, "/spec/versions/0/task")]),
-        Kind::WorkerPool => cells.extend([
-            at(item, "/spec/modelRef/name"),
-            at(item, "/spec/versions"),
-            at(item, "/spec/replicas"),
-            at(item, "/status/workers/ready"),
-        ]),
-        Kind::ReleasePolicy => {
-            let weight = at(item, "/spec/steps/0/weight");
-            let weight = if weight == "-" { weight } else { format!("{weight}%") };
-            cells.extend([at(item, "/spec/targetRef/name"), arm(item, "stable"), arm(item, "candidate"), weight]);
-        }
-        Kind::RateLimitPolicy => {
-            cells.extend([
-                names(item, "/spec/targetRefs", "name"),
-                names(item, "/spec/limits", "name"),
-                at(item, "/spec/mode"),
-            ]);
+        Format::Table | Format::Wide => {
+            let columns = Columns {
+                wide: args.output == Format::Wide,
+                namespace: args.all_namespaces,
+                kind: args.kind == "all",
+                now: Utc::now(),
+            };
+            object_table(kind, items, &columns)
         }
     }
-    let created = at(item, "/metadata/creationTimestamp");
-    cells.extend([condition(item, "Accepted"), condition(item, "Programmed"), age(&created, columns.now)]);
-    if columns.wide {
-        cells.extend([
-            at(item, "/metadata/generation"),
-            at(item, "/metadata/resourceVersion"),
-            at(item, "/metadata/managedBy"),
-            message(item),
-        ]);
-    }
-    cells
-}
-
-/// The version that is written, and the one that is used when it is another.
-fn arm(item: &Value, name: &str) -> String {
-    let (wanted, used) = (at(item, &format!("/spec/{name}")), at(item, &format!("/status/arms/{name}")));
-    if used == "-" || used == wanted { wanted } else { format!("{wanted} (now {used})") }
-}
-
-fn names(item: &Value, pointer: &str, field: &str) -> String {
-    let list = item.pointer(pointer).and_then(Value::as_array).cloned().unwrap_or_default();
-    let names: Vec<String> = list.iter().filter_map(|v| v.get(field)).map(plain).collect();
-    if names.is_empty() { "-".to_owned() } else { names.join(",") }
-}
-
-/// The message of the first condition that does not hold; else what the workers complain of.
-fn message(item: &Value) -> String {
-    let conditions = item.pointer("/status/conditions").and_then(Value::as_array).cloned().unwrap_or_default();
-    let bad = conditions.iter().find(|c| c.get("status").and_then(Value::as_str) == Some("False"));
-    bad.map_or_else(|| at(item, "/status/workers/reasons"), |c| at(c, "/message"))
 }
 
 pub async fn delete(args: &DeleteArgs) -> Result<String, Error> {

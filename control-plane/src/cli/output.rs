@@ -93,19 +93,6 @@ pub fn plain(value: &Value) -> String {
     }
 }
 
-/// `True`, `False (Reason)` or `-`.
-pub fn condition(object: &Value, kind: &str) -> String {
-    let conditions = object.pointer("/status/conditions").and_then(Value::as_array);
-    let Some(found) = conditions.and_then(|c| c.iter().find(|c| c.get("type").and_then(Value::as_str) == Some(kind)))
-    else {
-        return "-".to_owned();
-    };
-    match (at(found, "/status"), at(found, "/reason")) {
-        (status, reason) if status == "True" || reason == "-" => status,
-        (status, reason) => format!("{status} ({reason})"),
-    }
-}
-
 /// `12s`, `5m`, `3h`, `9d` since an RFC 3339 time.
 pub fn age(time: &str, now: DateTime<Utc>) -> String {
     let Ok(then) = DateTime::parse_from_rfc3339(time) else { return "-".to_owned() };

@@ -107,21 +107,58 @@ fn a_listing_shows_what_is_wanted_and_what_is() {
         "spec": {"targetRef": {"kind": "Model", "name": "tide-chat"}, "stable": "v1", "candidate": "v2", "steps": [{"weight": 10}]},
         "status": {"arms": {"stable": "v1", "candidate": "v1"}, "conditions": [
             {"type": "Accepted", "status": "True", "reason": "Valid"},
-            {"type": "Programmed", "status": "False", "reason": "Pending", "message": "1 of 2 nodes"}]},
+            {"type": "Programmed", "status": "False", "reason": "Pending", "message": "1 of 2 nodes"},
+            {"type": "Ready", "status": "False", "reason": "Waiting", "message": "v2 loads"}]},
     })];
-    let table =
-        objects::object_table(Kind::ReleasePolicy, &items, &objects::Columns { wide: true, namespace: true, now });
+    let wide = columns::Columns { wide: true, namespace: true, kind: false, now };
     let expected = "\
-NAMESPACE   NAME   MODEL       STABLE   CANDIDATE     WEIGHT   ACCEPTED   PROGRAMMED        AGE   GENERATION   REVISION   SOURCE   MESSAGE
-default     chat   tide-chat   v1       v2 (now v1)   10%      True       False (Pending)   10m   2            9          Rest     1 of 2 nodes
+NAMESPACE   NAME   MODEL       STABLE   CANDIDATE     WEIGHT   READY   ACCEPTED   RESOLVEDREFS   PROGRAMMED   GENERATION   REVISION   SOURCE   AGE   REASON    MESSAGE
+default     chat   tide-chat   v1       v2 (now v1)   10%      False   True       -              False        2            9          Rest     10m   Waiting   v2 loads
 ";
-    assert_eq!(table, expected);
+    assert_eq!(columns::object_table(Kind::ReleasePolicy, &items, &wide), expected);
+    let narrow = columns::Columns { wide: false, namespace: false, kind: true, now };
+    let expected = "\
+NAME                 MODEL       STABLE   CANDIDATE     WEIGHT   READY   AGE   REASON    MESSAGE
+releasepolicy/chat   tide-chat   v1       v2 (now v1)   10%      False   10m   Waiting   v2 loads
+";
+    assert_eq!(columns::object_table(Kind::ReleasePolicy, &items, &narrow), expected);
     for kind in Kind::ALL {
-        let columns = objects::Columns { wide: false, namespace: false, now };
+        let columns = columns::Columns { wide: false, namespace: false, kind: false, now };
         assert!(
-            objects::object_table(kind, &[json!({"metadata": {"name": "x"}})], &columns).contains("\nx "),
+            columns::object_table(kind, &[json!({"metadata": {"name": "x"}})], &columns).contains("\nx "),
             "an empty object has a row"
         );
+    }
+}
+
+#[test]
+fn a_listing_says_what_is_worst_about_each_object() {
+    let condition = |name: &str, status: &str, reason: &str, message: &str| json!({"type": name, "status": status, "reason": reason, "message": message});
+    let ready = |status: &str, reason: &str| condition("Ready", status, reason, "why not ready");
+    let lost = || condition("ResolvedRefs", "False", "RefNotFound", "nothing is there");
+    let long = "x".repeat(300);
+    let cases = [
+        (json!([ready("True", "Ready")]), json!([]), ["True", "-", "-"]),
+        (json!([ready("True", "Ready")]), json!(["rule 1 never matches"]), ["True", "Warning", "rule 1 never matches"]),
+        (json!([lost(), ready("False", "NotServed")]), json!([]), ["False", "NotServed", "why not ready"]),
+        (json!([lost(), ready("True", "Ready")]), json!(["w"]), ["True", "RefNotFound", "nothing is there"]),
+        (json!([condition("Ready", "False", "Long", &long)]), json!([]), ["False", "Long", &"x".repeat(100)]),
+        (json!([]), json!([]), ["-", "-", "-"]),
+    ];
+    for (conditions, warnings, expected) in cases {
+        let item = json!({"metadata": {"name": "n"}, "status": {"conditions": conditions, "warnings": warnings}});
+        let columns = columns::Columns {
+            wide: false,
+            namespace: false,
+            kind: false,
+            now: "2026-01-01T00:00:00Z".parse().unwrap(),
+        };
+        let table = columns::object_table(Kind::Model, std::slice::from_ref(&item), &columns);
+        let row = table.lines().nth(1).unwrap();
+        let cells: Vec<&str> = row.split("   ").map(str::trim).filter(|cell| !cell.is_empty()).collect();
+        assert_eq!(cells[3], expected[0], "{table}");
+        assert_eq!(cells[5], expected[1], "{table}");
+        assert!(cells[6].starts_with(expected[2]) && cells[6].len() < 140, "{table}");
     }
 }
 
@@ -308,21 +345,30 @@ fn a_document_survives_being_printed_as_yaml() {
 
 #[test]
 fn proxy_status_shows_who_has_what_and_what_was_refused() {
+    let refused = json!({"door": "Fleet", "code": "TG-1413", "message": "address x is not y", "count": 7});
     let items = [
-        json!({"nodeId": "gateway-0", "group": "gateway", "connected": true, "types": [
+        json!({"nodeId": "gateway-0", "group": "gateway", "connected": true, "state": "Connected", "types": [
             {"typeUrl": "type.googleapis.com/envoy.config.cluster.v3.Cluster", "state": "SYNCED"},
             {"typeUrl": "type.googleapis.com/envoy.config.route.v3.RouteConfiguration", "state": "NACKED",
              "refused": [{"name": "tidegate", "error": "bad regex"}]}]}),
-        json!({"nodeId": "default.chat.0", "group": "worker/default/chat", "connected": false,
-               "types": [{"typeUrl": "type.googleapis.com/tidegate.worker.v1.ModelSet", "state": "STALE", "error": "no such file"}],
-               "worker": {"versions": [{"name": "v1", "state": "Serving"}, {"name": "v2", "state": "Loading"}]}}),
+        json!({"nodeId": "default.chat.0", "group": "worker/default/chat", "connected": false, "state": "Disconnected",
+               "types": [{"typeUrl": "type.googleapis.com/tidegate.worker.v1.ModelSet", "state": "DISCONNECTED", "error": "no such file"}],
+               "worker": {"versions": [{"name": "v1", "state": "Serving"}, {"name": "v2", "state": "Failed", "error": "TG-2017: digest"}]}}),
+        json!({"nodeId": "w", "group": "worker/a/b", "connected": true, "state": "Connected", "refused": [refused],
+               "notes": ["WorkerPool a/b does not exist"], "worker": {"connected": false, "versions": [{"name": "v1", "state": "Serving"}]}}),
+        json!({"nodeId": "unused", "group": "gateway", "connected": false, "state": "NeverConnected"}),
     ];
     assert_eq!(
         nodes::nodes(&items, false),
-        "NODE             GROUP                 CONNECTED   RDS      CDS      MODELS   VERSIONS\n\
-         gateway-0        gateway               true        NACKED   SYNCED   -        -\n\
-         default.chat.0   worker/default/chat   false       -        -        STALE    v1,v2 (Loading)\n\
+        "NODE             GROUP                 STATE             RDS      CDS      MODELS         VERSIONS\n\
+         gateway-0        gateway               CONNECTED         NACKED   SYNCED   -              -\n\
+         default.chat.0   worker/default/chat   DISCONNECTED      -        -        DISCONNECTED   v1,v2 FAILED\n\
+         w                worker/a/b            REFUSED           -        -        -              -\n\
+         unused           gateway               NEVER_CONNECTED   -        -        -              -\n\
          gateway-0 refused RouteConfiguration tidegate: bad regex\n\
-         default.chat.0 refused ModelSet: no such file\n"
+         default.chat.0 refused ModelSet: no such file\n\
+         default.chat.0 v2: TG-2017: digest\n\
+         w is refused (Fleet): TG-1413 address x is not y (7 times)\n\
+         w: WorkerPool a/b does not exist\n"
     );
 }

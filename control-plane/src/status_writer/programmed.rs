@@ -4,19 +4,28 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use tidegate_api::{
-    ads::{GATEWAY_GROUP, TYPE_LIMIT_SET, TYPE_MODEL_SET, worker_group},
+    ads::{GATEWAY_GROUP, TYPE_LIMIT_SET, TYPE_MODEL_SET},
     nodes::{Progress, RefusedResource},
 };
 use tidegate_policy::{
     kinds::Kind,
     ports::{ObjectKey, StoredObject},
-    snapshot::{Arm, ObjectRef, Snapshot},
     status::{ACCEPTED, Condition, ConditionStatus, ObjectStatus, PROGRAMMED},
 };
 use tidegate_translate::types::{CLUSTER, ENDPOINT, EXTENSION, LIMITS, ROUTE};
 
-/// By object: the generation of its spec that was published last, and at which sequence number of each group.
-pub(super) type ServedSince = BTreeMap<ObjectKey, (i64, BTreeMap<String, u64>)>;
+use super::{needs::Needs, troubles::Troubles};
+
+/// By object: what was published last of it (generation of its spec, and what is routed), and at which sequence number of each group.
+pub(super) type ServedSince = BTreeMap<ObjectKey, ((i64, u64), BTreeMap<String, u64>)>;
+
+/// Reasons that say no more than that some node was not heard: it may be about to come back.
+const DOUBTS: [&str; 4] = ["Pending", "Disconnected", "NoGateway", "NoNodes"];
+
+/// Nobody refuses anything; somebody was not heard.
+pub(super) fn is_doubt(condition: &Condition) -> bool {
+    !condition.holds() && DOUBTS.contains(&condition.reason.as_str())
+}
 
 /// What is published to a node group, and what its nodes answered.
 pub(super) trait Nodes {
@@ -28,100 +37,111 @@ pub(super) trait Nodes {
 
 /// The condition of one object with what compile made of it, as if it had changed `now`.
 pub(super) fn programmed(
-    (object, made, snapshot): (&StoredObject, &ObjectStatus, &Snapshot),
-    (served_since, nodes): (&mut ServedSince, &dyn Nodes),
+    (object, made, needs): (&StoredObject, &ObjectStatus, &Needs<'_>),
+    (served_since, nodes, troubles): (&mut ServedSince, &dyn Nodes, &Troubles),
     now: DateTime<Utc>,
 ) -> Condition {
     let (key, generation) = (&object.key, object.generation);
-    let condition = |status, reason: &str, message: String| Condition {
-        condition_type: PROGRAMMED.to_owned(),
-        status,
-        reason: reason.to_owned(),
-        message,
-        observed_generation: generation,
-        last_transition_time: now,
+    let condition = |status, reason: &str, message: String| {
+        Condition::new(PROGRAMMED, status, (reason, message), (generation, now))
     };
-    if made.condition(ACCEPTED).is_none_or(|c| c.status != ConditionStatus::True) {
+    if made.condition(ACCEPTED).is_none_or(|c| !c.holds()) {
         return condition(ConditionStatus::False, "NotAccepted", "nothing of it is served".to_owned());
     }
-    let (known, since) = served_since.entry(key.clone()).or_insert_with(|| (generation, BTreeMap::new()));
-    if *known != generation {
-        (*known, *since) = (generation, BTreeMap::new());
+    let groups = needs.groups(key);
+    if groups.is_empty() {
+        return condition(ConditionStatus::False, "NoTarget", told_to_nobody(key.kind).to_owned());
+    }
+    let version = (generation, needs.fingerprint(key));
+    let (known, since) = served_since.entry(key.clone()).or_insert_with(|| (version, BTreeMap::new()));
+    if *known != version {
+        (*known, *since) = (version, BTreeMap::new());
     }
     let mut all = Progress::default();
-    for group in groups(key, snapshot) {
+    let mut no_gateway = None;
+    for group in groups {
         let from = *since.entry(group.clone()).or_insert_with(|| nodes.published(&group));
-        let progress = nodes.progress(&group, from, &|refused| carries(refused, key, snapshot));
+        let progress = nodes.progress(&group, from, &|refused| carries(refused, key, needs));
+        if group == GATEWAY_GROUP && progress.acked.is_empty() && progress.pending.is_empty() {
+            let left = progress.absent.iter().map(|node| format!("{node} left"));
+            no_gateway = Some(left.chain(troubles.gateways.iter().cloned()).collect());
+        }
         all.acked.extend(progress.acked);
         all.pending.extend(progress.pending);
         all.refused.extend(progress.refused);
+        all.absent.extend(progress.absent);
     }
-    verdict(&all, condition)
+    let idle = key.kind == Kind::WorkerPool && needs.replicas(&key.object) == 0;
+    verdict(&all, (no_gateway, idle), condition)
 }
 
-fn verdict(all: &Progress, condition: impl Fn(ConditionStatus, &str, String) -> Condition) -> Condition {
+fn told_to_nobody(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Model | Kind::RateLimitPolicy => "no node is told of it: nothing that it targets exists",
+        Kind::WorkerPool => "its workers are told nothing and keep what they have: its Model has none of its versions",
+        Kind::ReleasePolicy => "no gateway is told of it: it decides nothing for any Model",
+    }
+}
+
+fn verdict(
+    all: &Progress,
+    (no_gateway, idle): (Option<Vec<String>>, bool),
+    condition: impl Fn(ConditionStatus, &str, String) -> Condition,
+) -> Condition {
+    let no = |reason: &str, message: String| condition(ConditionStatus::False, reason, message);
+    let have = all.acked.len();
+    let need = have + all.pending.len() + all.absent.len();
     if let Some((node, refused)) = all.refused.first() {
-        let more = all.refused.len() - 1;
-        let message = format!("{node} refuses {} {:?}: {}; {more} more", refused.type_url, refused.name, refused.error);
-        return condition(ConditionStatus::False, "Refused", message);
+        let more = match all.refused.len() - 1 {
+            0 => String::new(),
+            more => format!("; and {more} more"),
+        };
+        let named = if refused.name.is_empty() { String::new() } else { format!(" {:?}", refused.name) };
+        return no("Refused", format!("{node} refuses {}{named}: {}{more}", short(&refused.type_url), refused.error));
+    }
+    if let Some(absent) = no_gateway {
+        let here = match absent.as_slice() {
+            [] => "no gateway is connected".to_owned(),
+            absent => format!("no gateway is connected: {}", absent.join("; ")),
+        };
+        return no("NoGateway", here);
     }
     if !all.pending.is_empty() {
-        let message = format!("{} of {} nodes have it", all.acked.len(), all.acked.len() + all.pending.len());
-        return condition(ConditionStatus::False, "Pending", message);
+        return no(
+            "Pending",
+            format!("{have} of {} have it; {} did not answer yet", nodes(need), all.pending.join(", ")),
+        );
     }
-    if all.acked.is_empty() {
-        return condition(ConditionStatus::False, "NoNodes", "no node that needs it is connected".to_owned());
+    if !all.absent.is_empty() {
+        let message = format!("{have} of {} have it; not connected: {}", nodes(need), all.absent.join(", "));
+        return no("Disconnected", message);
     }
-    condition(ConditionStatus::True, "Programmed", format!("all {} nodes that need it have it", all.acked.len()))
-}
-
-/// The node groups that an object matters to.
-fn groups(key: &ObjectKey, snapshot: &Snapshot) -> Vec<String> {
-    let of_model = |model: &ObjectRef| -> Vec<String> {
-        let pools = snapshot.pools.values().filter(|plan| plan.model == *model);
-        pools.map(|plan| worker_group(&plan.pool)).collect()
-    };
-    let gateway = || vec![GATEWAY_GROUP.to_owned()];
-    match key.kind {
-        Kind::Model => [gateway(), of_model(&key.object)].concat(),
-        Kind::WorkerPool => vec![worker_group(&key.object)],
-        Kind::ReleasePolicy => gateway(),
-        Kind::RateLimitPolicy => {
-            let concerned = snapshot.pools.values().filter(|plan| limited_by(&plan.limits, &key.object));
-            [gateway(), concerned.map(|plan| worker_group(&plan.pool)).collect()].concat()
-        }
+    match (have, idle) {
+        (0, true) => condition(ConditionStatus::True, "ScaledToZero", "no worker has to have it".to_owned()),
+        (0, false) => no("NoNodes", "no node that needs it is connected".to_owned()),
+        (1, _) => condition(ConditionStatus::True, "Programmed", "the one node that needs it has it".to_owned()),
+        _ => condition(ConditionStatus::True, "Programmed", format!("all {have} nodes that need it have it")),
     }
 }
 
-/// One of these limits is of this policy.
-fn limited_by(limits: &[String], policy: &ObjectRef) -> bool {
-    let prefix = format!("{policy}/");
-    limits.iter().any(|id| id.starts_with(&prefix))
+fn nodes(count: usize) -> String {
+    format!("{count} node{}", if count == 1 { "" } else { "s" })
+}
+
+/// `Cluster` of `type.googleapis.com/envoy.config.cluster.v3.Cluster`.
+fn short(type_url: &str) -> &str {
+    type_url.rsplit(['.', '/']).next().unwrap_or(type_url)
 }
 
 /// Whether a refused resource carries something of this object. What is shared by all objects of a kind concerns each of them;
 /// what is not known here concerns everybody, the listener for one: without it nothing is served.
-fn carries(refused: &RefusedResource, key: &ObjectKey, snapshot: &Snapshot) -> bool {
+fn carries(refused: &RefusedResource, key: &ObjectKey, needs: &Needs<'_>) -> bool {
     match refused.type_url.as_str() {
-        CLUSTER | ENDPOINT => snapshot.arms.get(&refused.name).is_some_and(|arm| uses(key, arm, snapshot)),
+        CLUSTER | ENDPOINT => needs.arm(&refused.name).is_some_and(|arm| needs.uses(key, arm)),
         ROUTE => matches!(key.kind, Kind::Model | Kind::ReleasePolicy),
         EXTENSION => key.kind == Kind::RateLimitPolicy && refused.name == LIMITS,
         TYPE_MODEL_SET => matches!(key.kind, Kind::Model | Kind::WorkerPool),
         TYPE_LIMIT_SET => key.kind == Kind::RateLimitPolicy,
         _ => true,
-    }
-}
-
-/// Whether an arm is made from this object.
-fn uses(key: &ObjectKey, arm: &Arm, snapshot: &Snapshot) -> bool {
-    let mut targets = snapshot.targets.iter().filter(|target| target.model == arm.model);
-    match key.kind {
-        Kind::Model => arm.model == key.object,
-        Kind::WorkerPool => snapshot.pools.get(&key.object).is_some_and(|plan| plan.model == arm.model),
-        Kind::ReleasePolicy => {
-            let split = format!("{}/split", key.object);
-            targets.any(|target| target.split.id == split)
-        }
-        Kind::RateLimitPolicy => targets.any(|target| limited_by(&target.limits, &key.object)),
     }
 }

@@ -1,8 +1,8 @@
 //! What is written, when, and what a store that fails or a stop does to it.
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -14,16 +14,24 @@ use tidegate_api::nodes::{NodeRegistry, Progress, RefusedResource};
 use tidegate_policy::{
     compile::{CompileInput, compile},
     kinds::Kind,
-    ports::{Everything, ObjectKey, Source, StoreError, StoredObject},
+    ports::{
+        Everything, LeasedVersion, ObjectKey, Source, StatusWrite, StoreError, StoredObject, Uuid, VersionState,
+        WorkerLease,
+    },
     snapshot::ObjectRef,
-    status::{Condition, ConditionStatus, ObjectStatus, PROGRAMMED},
+    status::{Condition, ConditionStatus, PROGRAMMED, READY},
 };
 use tidegate_translate::types::{API_KEYS, CLUSTER, ENDPOINT, EXTENSION, LIMITS, LISTENER, ROUTE};
 use tidegate_xds::Hub;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::{StatusWriter, Statuses, ledger::Ledger, programmed::Nodes};
+use super::{
+    BATCH_OBJECTS, Ended, Heard, StatusWriter, Statuses,
+    ledger::{self, Ledger},
+    programmed::Nodes,
+    troubles::Troubles,
+};
 use crate::compile_loop::Published;
 
 fn object(kind: Kind, name: &str, spec: Value) -> StoredObject {
@@ -64,12 +72,17 @@ fn limit(model: &str) -> StoredObject {
 }
 
 fn published(objects: Vec<StoredObject>) -> Published {
-    let everything = Everything { objects, ..Everything::default() };
+    with_fleet(objects, Vec::new())
+}
+
+fn with_fleet(objects: Vec<StoredObject>, fleet: Vec<WorkerLease>) -> Published {
+    let everything = Everything { objects, fleet, ..Everything::default() };
     let compiled = compile(&CompileInput { everything: &everything, now: at(0) });
     Published {
         snapshot: Arc::new(compiled.snapshot),
         statuses: Arc::new(compiled.statuses),
         objects: Arc::new(everything.objects),
+        nodes: Arc::default(),
     }
 }
 
@@ -97,7 +110,7 @@ impl Nodes for Told {
         let mine = self.refused.iter().filter(|row| group == "gateway" && concerns(row));
         let refused: Vec<_> = mine.map(|row| ("n".to_owned(), row.clone())).collect();
         let acked = if self.here && refused.is_empty() { vec!["n".to_owned()] } else { Vec::new() };
-        Progress { acked, pending: Vec::new(), refused }
+        Progress { acked, refused, ..Progress::default() }
     }
 }
 
@@ -106,15 +119,23 @@ const AWAY: Told = Told { here: false, refused: Vec::new() };
 
 /// What one pass writes, by object: the condition `Programmed`. The store takes all of it.
 fn pass(ledger: &mut Ledger, published: &Published, nodes: &Told, now: i64) -> BTreeMap<String, Condition> {
-    let due = ledger.due(published, nodes, at(now));
+    let due = ledger.due((published, &Troubles::default()), nodes, at(now));
     let mut written = BTreeMap::new();
-    for change in due {
-        let status = ObjectStatus::from_value(&change.status);
-        written.insert(change.object.key.to_string(), status.condition(PROGRAMMED).unwrap().clone());
+    for change in due.changes {
+        written.insert(change.object.key.to_string(), change.status.condition(PROGRAMMED).unwrap().clone());
         ledger.begun(&change.object.key);
         ledger.stored(change);
     }
     written
+}
+
+fn refused(type_url: &str, name: &str) -> RefusedResource {
+    RefusedResource {
+        type_url: type_url.to_owned(),
+        name: name.to_owned(),
+        version: String::new(),
+        error: "no".to_owned(),
+    }
 }
 
 fn only(mut written: BTreeMap<String, Condition>) -> (ConditionStatus, String, DateTime<Utc>) {
@@ -131,20 +152,44 @@ fn what_was_written_counts_and_not_what_compile_read_before_it() {
     for later in 2..5 {
         assert_eq!(pass(&mut ledger, &published, &HERE, later), BTreeMap::new(), "nothing changed");
     }
-    // The gateway restarts, and comes back with the very status that compile once read.
-    let (status, reason, since) = only(pass(&mut ledger, &published, &AWAY, 5));
-    assert_eq!((status, reason.as_str(), since), (ConditionStatus::False, "NoNodes", at(5)));
-    assert_eq!(only(pass(&mut ledger, &published, &HERE, 6)), yes(6));
-    assert_eq!(pass(&mut ledger, &published, &HERE, 7), BTreeMap::new());
+    // The gateway goes, for longer than the grace, and comes back with the very status that compile once read.
+    assert_eq!(pass(&mut ledger, &published, &AWAY, 5), BTreeMap::new());
+    let (status, reason, since) = only(pass(&mut ledger, &published, &AWAY, 7));
+    assert_eq!((status, reason.as_str(), since), (ConditionStatus::False, "NoGateway", at(7)));
+    assert_eq!(only(pass(&mut ledger, &published, &HERE, 8)), yes(8));
+    assert_eq!(pass(&mut ledger, &published, &HERE, 9), BTreeMap::new());
+}
+
+#[test]
+fn a_gateway_that_is_back_within_the_grace_costs_no_write_and_its_end_is_looked_for() {
+    let (mut ledger, published) = (Ledger::default(), published(vec![model("a")]));
+    let mut stored = model("a");
+    let first = ledger.due((&published, &Troubles::default()), &HERE, at(1)).changes.remove(0);
+    stored.status = serde_json::to_value(&first.status).unwrap();
+    ledger.stored(first);
+    let due = ledger.due((&published, &Troubles::default()), &AWAY, at(5));
+    assert_eq!((due.changes.len(), due.again), (0, Some(at(5) + ledger::GRACE)));
+    assert_eq!(pass(&mut ledger, &published, &HERE, 6), BTreeMap::new());
+    assert_eq!(ledger.due((&published, &Troubles::default()), &HERE, at(6)).again, None);
+    assert_eq!(pass(&mut ledger, &published, &AWAY, 9), BTreeMap::new(), "each time anew");
+    // So it is after a restart of this program: what is stored counts.
+    let (mut anew, read) = (Ledger::default(), self::published(vec![stored]));
+    assert_eq!(pass(&mut anew, &read, &AWAY, 10), BTreeMap::new());
+    assert_eq!(only(pass(&mut anew, &read, &AWAY, 12)).1, "NoGateway");
+    // A refusal is no doubt: it is told at once.
+    let row = refused(LISTENER, "tidegate.gateway");
+    let refuses = Told { here: true, refused: vec![row] };
+    assert_eq!(only(pass(&mut ledger, &published, &refuses, 10)).1, "Refused");
 }
 
 #[test]
 fn a_status_that_may_not_be_the_stored_one_is_written_again() {
     let (mut ledger, first) = (Ledger::default(), published(vec![model("a")]));
-    let begun = ledger.due(&first, &HERE, at(1));
-    ledger.begun(&begun[0].object.key);
+    let begun = ledger.due((&first, &Troubles::default()), &HERE, at(1));
+    let key = begun.changes[0].object.key.clone();
+    ledger.begun(&key);
     // Not answered: it may be stored or not. What it was before may be it, too.
-    assert_eq!(ledger.due(&first, &AWAY, at(2)).len(), 1);
+    assert_eq!(ledger.due((&first, &Troubles::default()), &AWAY, at(2)).changes.len(), 1);
     assert_eq!(pass(&mut ledger, &first, &AWAY, 3).len(), 1);
     assert_eq!(pass(&mut ledger, &first, &AWAY, 4).len(), 0);
 
@@ -166,12 +211,7 @@ fn a_refused_resource_is_told_of_its_own_objects_only() {
     let objects = || vec![model("a"), pool("a"), limit("a"), model("b"), pool("b"), limit("b"), release("b")];
     let published = published(objects());
     let of = |type_url: &str, name: &str| {
-        let row = RefusedResource {
-            type_url: type_url.to_owned(),
-            name: name.to_owned(),
-            version: String::new(),
-            error: "no".to_owned(),
-        };
+        let row = refused(type_url, name);
         let written = pass(&mut Ledger::default(), &published, &Told { here: true, refused: vec![row] }, 1);
         assert_eq!(written.len(), 7);
         let refused = written.into_iter().filter(|(_, condition)| condition.reason == "Refused");
@@ -201,19 +241,28 @@ struct Store {
     asked: Arc<AtomicUsize>,
     mood: Arc<AtomicUsize>,
     begun: Arc<Notify>,
+    /// The batches that it took.
+    written: Arc<Mutex<Vec<Vec<Uuid>>>>,
 }
 
 const WELL: usize = 0;
 const AWAY_NOW: usize = 1;
 const SILENT: usize = 2;
+/// Somebody else holds the first of each batch.
+const BUSY: usize = 3;
 
 impl Statuses for Store {
-    async fn put(&self, _: &StoredObject, _: Value) -> Result<(), StoreError> {
+    async fn put(&self, batch: &[StatusWrite]) -> Result<Vec<Uuid>, StoreError> {
         self.asked.fetch_add(1, Ordering::SeqCst);
         self.begun.notify_one();
+        let uids: Vec<Uuid> = batch.iter().map(|write| write.uid).collect();
         match self.mood.load(Ordering::SeqCst) {
-            WELL => Ok(()),
+            WELL => {
+                self.written.lock().unwrap().push(uids.clone());
+                Ok(uids)
+            }
             SILENT => std::future::pending().await,
+            BUSY => Ok(uids.into_iter().skip(1).collect()),
             _ => Err(StoreError::Unavailable("away".into())),
         }
     }
@@ -222,21 +271,75 @@ impl Statuses for Store {
 fn writer(mood: usize) -> (Store, StatusWriter<Store>) {
     let store = Store { mood: Arc::new(mood.into()), ..Store::default() };
     let (_, hub) = watch::channel(Arc::new(Hub::default()));
-    let writer = StatusWriter::new(store.clone(), NodeRegistry::new(), hub);
+    let (_, processes) = watch::channel(Arc::default());
+    let writer = StatusWriter::new(store.clone(), Heard { nodes: NodeRegistry::new(), hub, processes });
     (store, writer)
+}
+
+/// `n` objects that nobody uses, each with a uid of its own.
+fn many(n: u128) -> Vec<StoredObject> {
+    let model = |n| StoredObject { uid: Uuid::from_u128(n), ..model(&format!("m{n}")) };
+    (1..=n).map(model).collect()
 }
 
 #[tokio::test]
 async fn a_store_that_is_away_is_asked_once_and_gets_everything_later() {
     let (store, mut writer) = writer(AWAY_NOW);
-    let (asked, published) = (|| store.asked.load(Ordering::SeqCst), three());
-    assert!(!writer.write(&published).await);
+    let (asked, published) = (|| store.asked.load(Ordering::SeqCst), published(many(600)));
+    assert_eq!(writer.write(&published, &|| false).await, Ended::Incomplete);
     assert_eq!(asked(), 1, "the others were tried although the store is away");
     store.mood.store(WELL, Ordering::SeqCst);
-    assert!(writer.write(&published).await);
+    assert!(matches!(writer.write(&published, &|| false).await, Ended::Complete(_)));
     assert_eq!(asked(), 1 + 3);
-    assert!(writer.write(&published).await);
+    assert!(matches!(writer.write(&published, &|| false).await, Ended::Complete(_)));
     assert_eq!(asked(), 1 + 3, "written again although nothing changed");
+}
+
+#[tokio::test]
+async fn what_somebody_else_holds_is_written_later() {
+    let (store, mut writer) = writer(BUSY);
+    let published = published(many(10));
+    assert_eq!(writer.write(&published, &|| false).await, Ended::Incomplete);
+    store.mood.store(WELL, Ordering::SeqCst);
+    assert!(matches!(writer.write(&published, &|| false).await, Ended::Complete(_)));
+    assert_eq!(*store.written.lock().unwrap(), [[Uuid::from_u128(1)]], "only what was left out");
+}
+
+#[tokio::test]
+async fn ten_thousand_objects_are_a_few_writes_and_those_in_use_come_first() {
+    let (store, mut writer) = writer(WELL);
+    let in_use: Vec<_> = [model("zz"), pool("zz"), limit("zz"), release("zz")].into_iter().zip(20_000..).collect();
+    let in_use = in_use.into_iter().map(|(object, n)| StoredObject { uid: Uuid::from_u128(n), ..object });
+    // What was written before and only differs comes last: here the first ten.
+    let mut objects = many(10_000);
+    objects.iter_mut().take(10).for_each(|object| object.status = json!({"observedGeneration": 1}));
+    objects.extend(in_use);
+    let lease = WorkerLease {
+        node_id: "zz".to_owned(),
+        incarnation: String::new(),
+        pool: pool("zz").key.object,
+        address: ([127, 0, 0, 1], 9).into(),
+        ready: true,
+        versions: ["v1", "v2"].map(serving).into(),
+        expires_at: at(100),
+    };
+    let published = with_fleet(objects, vec![lease]);
+    assert!(matches!(writer.write(&published, &|| false).await, Ended::Complete(_)));
+    let written = store.written.lock().unwrap().clone();
+    assert!(written.len() <= 10_004 / BATCH_OBJECTS + 1, "{} writes", written.len());
+    assert_eq!(written.iter().map(Vec::len).sum::<usize>(), 10_004);
+    let first: Vec<u128> = written[0].iter().take(4).map(|uid| uid.as_u128()).collect();
+    assert_eq!(BTreeSet::from_iter(first), (20_000..20_004).collect());
+    let last: Vec<u128> = written.iter().flatten().rev().take(10).map(|uid| uid.as_u128()).collect();
+    assert_eq!(BTreeSet::from_iter(last), (1..=10).collect());
+    // Something newer ends the plan after the batch at hand.
+    let (store, mut writer) = self::writer(WELL);
+    assert_eq!(writer.write(&published, &|| true).await, Ended::Overtaken);
+    assert_eq!(store.asked.load(Ordering::SeqCst), 1);
+}
+
+fn serving(name: &str) -> LeasedVersion {
+    LeasedVersion { name: name.to_owned(), state: VersionState::Serving, error: String::new() }
 }
 
 #[tokio::test]

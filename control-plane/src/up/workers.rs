@@ -58,6 +58,10 @@ pub struct WorkerView {
     /// `Starting`, `Running`, `BackingOff`, `Stopping`, `Stopped`, `NoToken` (send one) or `NoProgram`.
     pub state: &'static str,
     pub restarts: u64,
+    /// Times in a row that it ended soon after its start.
+    pub failures: u32,
+    /// Exit status of its last end.
+    pub last_exit: Option<i32>,
 }
 
 /// A worker that is known.
@@ -195,6 +199,8 @@ impl Workers {
                 pid: part.and_then(|p| p.pid),
                 state,
                 restarts: part.map_or(0, |p| p.restarts),
+                failures: part.map_or(0, |p| p.failures),
+                last_exit: part.and_then(|p| p.last_exit),
             }
         };
         known.iter().map(view).collect()

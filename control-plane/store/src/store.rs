@@ -2,11 +2,13 @@
 use std::sync::Arc;
 
 use opentelemetry::metrics::Counter;
-use serde_json::Value;
 use sqlx::PgPool;
 use tidegate_policy::{
     kinds::Kind,
-    ports::{Author, Everything, ObjectKey, ObjectStore, Outcome, Page, Revision, StoreError, StoredObject, Write},
+    ports::{
+        Author, Everything, ObjectKey, ObjectStore, Outcome, Page, Revision, StatusWrite, StoreError, StoredObject,
+        Write,
+    },
 };
 use tokio::{sync::watch, task::AbortHandle};
 
@@ -152,8 +154,8 @@ impl ObjectStore for PgStore {
         self.run("adopt", || self.adopt_one(key, author)).await
     }
 
-    async fn put_status(&self, key: &ObjectKey, uid: uuid::Uuid, status: Value) -> Result<bool, StoreError> {
-        self.run("put_status", || self.write_status(key, uid, &status)).await
+    async fn put_statuses(&self, batch: &[StatusWrite]) -> Result<Vec<uuid::Uuid>, StoreError> {
+        self.run("put_statuses", || self.write_statuses(batch)).await
     }
 
     async fn read_all(&self) -> Result<Everything, StoreError> {

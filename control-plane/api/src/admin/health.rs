@@ -1,12 +1,10 @@
 //! How the server is: for probes, for Prometheus, and the list of nodes.
 use axum::{Json, extract::State, response::IntoResponse};
 use http::header;
-use serde::Serialize;
 use serde_json::{Value, json};
-use utoipa::ToSchema;
 
 use super::{AdminState, ApiError, Problem};
-use crate::nodes::NodeStatus;
+use crate::nodes::NodesAnswer;
 
 /// Alive: answers whatever the database does.
 #[utoipa::path(get, path = "/healthz", tag = "health", security(()), responses((status = 200, description = "Alive", body = Value)))]
@@ -32,16 +30,10 @@ pub async fn metrics(State(state): State<AdminState>) -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], (state.metrics)())
 }
 
-/// The answer of `/api/v1/nodes`: what [`AdminState::nodes`] returns.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct NodeList {
-    /// By node id.
-    pub items: Vec<NodeStatus>,
-}
-
-/// Every node, and per type of resource whether it has what it should (SYNCED, STALE, NACKED).
+/// Every node, and per type of resource whether it has what it should (SYNCED, STALE, NACKED, or
+/// DISCONNECTED), and who was turned away.
 #[utoipa::path(get, path = "/api/v1/nodes", tag = "health",
-    responses((status = 200, body = NodeList), (status = "default", body = Problem, content_type = "application/problem+json")))]
+    responses((status = 200, body = NodesAnswer), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub async fn nodes(State(state): State<AdminState>) -> Json<Value> {
     Json((state.nodes)())
 }

@@ -47,7 +47,7 @@ pub struct AdminState {
     pub credentials: Arc<dyn CredentialStore>,
     /// What is in force; `None` until the first compile. Explain answers from it, and `/readyz` waits for it.
     pub snapshot: watch::Receiver<Option<Arc<Snapshot>>>,
-    /// Every node and what it has: the answer of `/api/v1/nodes`, `{"items": [NodeStatus]}`.
+    /// Every node and what it has: the answer of `/api/v1/nodes`, `NodesAnswer`.
     pub nodes: Arc<dyn Fn() -> Value + Send + Sync>,
     pub tokens: Arc<TokenTable>,
     /// Prometheus text.

@@ -6,6 +6,7 @@ use tidegate_proto::contract::AUTHORIZATION;
 use tonic::metadata::MetadataMap;
 
 use super::refusal::Refusal;
+use crate::nodes::{Door, NodeRegistry};
 
 /// The node group of every gateway.
 pub const GATEWAY_GROUP: &str = "gateway";
@@ -38,6 +39,29 @@ impl Authenticated {
     }
 }
 
+fn bearer(metadata: &MetadataMap) -> Option<&str> {
+    let value = metadata.get(AUTHORIZATION).and_then(|value| value.to_str().ok())?;
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+/// Remembers why a caller was turned away, for `proxy-status`: under its node when its token was that node's once. True when it is news.
+pub(crate) fn remember(
+    (auth, nodes): (&Arc<dyn NodeAuth>, &NodeRegistry),
+    (metadata, peer): (&MetadataMap, Option<SocketAddr>),
+    door: Door,
+    refusal: &Refusal,
+) -> bool {
+    let token = bearer(metadata);
+    if let Some(identity) = token.and_then(|token| auth.authenticate(token)) {
+        return nodes.refused(&identity, door, refusal);
+    }
+    match token.and_then(|token| auth.ended(token)) {
+        Some(identity) => nodes.refused(&identity, door, &Refusal::Revoked),
+        None => nodes.turned_away(peer, door, refusal),
+    }
+}
+
 /// Checks the `authorization` metadata of a call.
 pub(crate) fn authenticate(
     auth: &Arc<dyn NodeAuth>,
@@ -48,12 +72,7 @@ pub(crate) fn authenticate(
     if !auth.is_ready() {
         return Err(Refusal::NotReady);
     }
-    let value = metadata.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).ok_or(Refusal::Unauthenticated)?;
-    let (scheme, token) = value.split_once(' ').ok_or(Refusal::Unauthenticated)?;
-    if !scheme.eq_ignore_ascii_case("bearer") {
-        return Err(Refusal::Unauthenticated);
-    }
-    let token = token.trim().to_owned();
+    let token = bearer(metadata).ok_or(Refusal::Unauthenticated)?.to_owned();
     let identity = auth.authenticate(&token).ok_or(Refusal::Unauthenticated)?;
     Ok(Authenticated { identity, peer, token, auth: auth.clone() })
 }

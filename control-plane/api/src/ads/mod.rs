@@ -22,8 +22,8 @@ pub use service::{AdsServer, Settings};
 /// What workers are served, by type URL.
 pub use tidegate_proto::contract::{TYPE_LIMIT_SET, TYPE_MODEL_SET};
 
-pub(crate) use identity::{Authenticated, authenticate};
-pub(crate) use places::Places;
+pub(crate) use identity::{Authenticated, authenticate, remember};
+pub(crate) use places::{Place, Places};
 pub(crate) use refusal::unreadable;
 
 /// Waits until the server stops.

@@ -23,13 +23,15 @@ pub enum Refusal {
     Silent { seconds: u64 },
     #[error("the control plane is shutting down; come back to another replica or later")]
     Draining,
-    #[error("the token was revoked")]
+    #[error("its node token was revoked or replaced: give it a good one")]
     Revoked,
     #[error("only workers report to the fleet; the token is of a gateway")]
     NotAWorker,
     #[error("the report says {field} `{said}`, the token says `{token}`")]
     OtherWorker { field: &'static str, said: String, token: String },
-    #[error("address `{said}` is not where the report comes from ({peer}), nor is it allow-listed")]
+    #[error(
+        "address `{said}` is not where the report comes from ({peer}): start the worker with --listen or --advertise on an address of {peer}, or name its address in allowedWorkerIps"
+    )]
     ForeignAddress { said: String, peer: String },
     #[error("address {address} is held by the live node `{by}`")]
     AddressTaken { address: String, by: String },
@@ -41,6 +43,11 @@ impl Refusal {
     /// Stable code, with a page in docs/errors.
     pub fn code(&self) -> &'static str {
         self.row().0
+    }
+
+    /// Whether it says something of the caller; else the server is on its way up or down.
+    pub(crate) fn is_about_caller(&self) -> bool {
+        !matches!(self, Refusal::NotReady | Refusal::Draining)
     }
 
     fn row(&self) -> (&'static str, Code) {

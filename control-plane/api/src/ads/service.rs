@@ -18,9 +18,10 @@ use super::{
     convert::Incoming,
     metrics::Metrics,
     refusal::Refusal,
+    remember,
     stream::{Conversation, run},
 };
-use crate::nodes::NodeRegistry;
+use crate::nodes::{Door, NodeRegistry};
 
 const SOTW: &str = "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources";
 const DELTA: &str = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources";
@@ -157,8 +158,13 @@ impl<R: Incoming> StreamingService<R> for Method {
     type Future = std::future::Ready<Result<tonic::Response<Self::ResponseStream>, Status>>;
 
     fn call(&mut self, request: Request<Streaming<R>>) -> Self::Future {
+        let (metadata, peer) = (request.metadata().clone(), request.remote_addr());
         let opened = self.open(request).map_err(|refusal| {
             self.shared.metrics.refused(refusal.code());
+            let known = (&self.shared.auth, self.shared.nodes.as_ref());
+            if remember(known, (&metadata, peer), Door::Ads, &refusal) {
+                tracing::warn!(?peer, code = refusal.code(), %refusal, "turned an ADS stream away");
+            }
             Status::from(refusal)
         });
         std::future::ready(opened.map(tonic::Response::new))

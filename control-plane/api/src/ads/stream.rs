@@ -19,7 +19,7 @@ use super::{
     refusal::{Refusal, unreadable},
     service::Shared,
 };
-use crate::nodes::{AdsPeer, Answered, Standing, StreamTicket};
+use crate::nodes::{AdsPeer, Answered, Door, Standing, StreamTicket};
 
 /// What a stream begins with.
 pub(crate) struct Conversation<R> {
@@ -56,7 +56,7 @@ pub(crate) async fn run<R: Incoming>(conversation: Conversation<R>) {
     if let End::Server(refusal) = end {
         shared.metrics.refused(refusal.code());
         let node = &caller.identity.node_id;
-        if matches!(refusal, Refusal::BadRequest { .. } | Refusal::OutOfBounds { .. }) {
+        if shared.nodes.refused(&caller.identity, Door::Ads, &refusal) {
             tracing::warn!(%node, code = refusal.code(), %refusal, "ended an ADS stream");
         } else {
             tracing::debug!(%node, code = refusal.code(), %refusal, "ended an ADS stream");

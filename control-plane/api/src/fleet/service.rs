@@ -1,5 +1,9 @@
 //! The tonic service of `tidegate.fleet.v1.Fleet`: one task per worker, reports in, directives out.
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use tidegate_policy::ports::{FleetStore, NodeAuth, NodeRole};
 use tidegate_proto::fleet::{
@@ -11,12 +15,12 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Request, Response, Status, Streaming, metadata::MetadataMap};
 
 use super::{lease::LeaseKeeper, report};
 use crate::{
-    ads::{Authenticated, Places, Refusal, authenticate, drained, unreadable},
-    nodes::NodeRegistry,
+    ads::{Authenticated, Place, Places, Refusal, authenticate, drained, remember, unreadable},
+    nodes::{Door, NodeRegistry},
 };
 
 /// Bytes of one report.
@@ -82,26 +86,47 @@ impl FleetService {
     }
 }
 
+impl Shared {
+    /// Who calls, and a place for the stream.
+    fn admit(&self, metadata: &MetadataMap, peer: Option<SocketAddr>) -> Result<(Authenticated, Place), Refusal> {
+        let caller = authenticate(&self.auth, metadata, peer)?;
+        if !matches!(caller.identity.role, NodeRole::Worker { .. }) {
+            return Err(Refusal::NotAWorker);
+        }
+        if *self.drain.borrow() {
+            return Err(Refusal::Draining);
+        }
+        let place = self.streams.take(&caller.identity.node_id)?;
+        Ok((caller, place))
+    }
+}
+
 #[tonic::async_trait]
 impl Fleet for FleetService {
     type ReportStream = ReceiverStream<Result<Directive, Status>>;
 
     async fn report(&self, request: Request<Streaming<WorkerReport>>) -> Result<Response<Self::ReportStream>, Status> {
         let shared = self.shared.clone();
-        let caller = authenticate(&shared.auth, request.metadata(), request.remote_addr())?;
-        if !matches!(caller.identity.role, NodeRole::Worker { .. }) {
-            return Err(Refusal::NotAWorker.into());
-        }
-        if *shared.drain.borrow() {
-            return Err(Refusal::Draining.into());
-        }
-        let place = shared.streams.take(&caller.identity.node_id)?;
+        let peer = request.remote_addr();
+        let (caller, place) = shared.admit(request.metadata(), peer).map_err(|refusal| {
+            let known = (&shared.auth, shared.nodes.as_ref());
+            if remember(known, (request.metadata(), peer), Door::Fleet, &refusal) {
+                tracing::warn!(?peer, code = refusal.code(), %refusal, "turned a fleet stream away");
+            }
+            refusal
+        })?;
         let (directives, outbound) = mpsc::channel(4);
         let inbound = request.into_inner();
         tokio::spawn(async move {
             let refusal = run(&shared, &caller, inbound, &directives).await;
             if let Some(refusal) = refusal {
-                tracing::warn!(node = %caller.identity.node_id, code = refusal.code(), %refusal, "ended a fleet stream");
+                let node = &caller.identity.node_id;
+                // A worker comes back at once: it is told here when the reason is news.
+                if shared.nodes.refused(&caller.identity, Door::Fleet, &refusal) {
+                    tracing::warn!(%node, code = refusal.code(), %refusal, "ended a fleet stream");
+                } else {
+                    tracing::debug!(%node, code = refusal.code(), %refusal, "ended a fleet stream");
+                }
                 let _ = tokio::time::timeout(Duration::from_secs(1), directives.send(Err(refusal.into()))).await;
             }
             drop(place);
@@ -132,7 +157,11 @@ async fn run(
                 Ok(Some(report)) => match report::check(&report, caller, &shared.settings.allowed) {
                     Ok((facts, view)) => {
                         ticket.reported(view);
-                        keeper.reported(facts).await
+                        let kept = keeper.reported(facts).await;
+                        if kept.is_ok() {
+                            ticket.accepted();
+                        }
+                        kept
                     }
                     Err(refusal) => Err(refusal),
                 },

@@ -14,11 +14,17 @@ pub struct Progress {
     pub pending: Vec<String>,
     /// What connected nodes refuse: node id and the resource (an empty name: not known which).
     pub refused: Vec<(String, RefusedResource)>,
+    /// Nodes that serve requests, as far as is known, and have no ADS stream: gateways that were here, workers that report.
+    pub absent: Vec<String>,
 }
 
 /// The answers of one group's connected nodes, at one moment.
 #[derive(Clone, Debug, Default)]
-pub struct Answers(Vec<(String, Vec<TypeAnswer>)>);
+pub struct Answers {
+    connected: Vec<(String, Vec<TypeAnswer>)>,
+    /// See [`Progress::absent`].
+    pub(super) absent: Vec<String>,
+}
 
 #[derive(Clone, Debug)]
 struct TypeAnswer {
@@ -41,7 +47,8 @@ impl TypeAnswer {
 
 impl<'a> FromIterator<(String, &'a Standing)> for Answers {
     fn from_iter<I: IntoIterator<Item = (String, &'a Standing)>>(nodes: I) -> Self {
-        Self(nodes.into_iter().map(|(id, standing)| (id, types(standing))).collect())
+        let connected = nodes.into_iter().map(|(id, standing)| (id, types(standing))).collect();
+        Self { connected, absent: Vec::new() }
     }
 }
 
@@ -64,8 +71,8 @@ impl Answers {
     /// resources concern: refusals of the others do not count. A refusal without a name concerns everybody.
     pub fn progress(&self, generation: u64, concerns: impl Fn(&RefusedResource) -> bool) -> Progress {
         let concerns = |row: &RefusedResource| row.name.is_empty() || concerns(row);
-        let mut progress = Progress::default();
-        for (id, types) in &self.0 {
+        let mut progress = Progress { absent: self.absent.clone(), ..Progress::default() };
+        for (id, types) in &self.connected {
             let refused = types.iter().flat_map(|answer| &answer.refused).filter(|row| concerns(row));
             progress.refused.extend(refused.map(|row| (id.clone(), row.clone())));
             let has = !types.is_empty() && types.iter().all(|answer| answer.has(generation, concerns));

@@ -4,7 +4,11 @@ use std::{collections::BTreeSet, sync::Arc};
 use tidegate_policy::ports::{NodeIdentity, NodeRole};
 use tidegate_xds::{Refused, SyncState, TypeStatus, Variant};
 
-use super::{AdsPeer, Answered, NodeRegistry, RefusedResource, Standing, StreamTicket, WorkerLoad, WorkerView};
+use super::{
+    AdsPeer, Answered, Door, NodeRegistry, NodeState, RefusedResource, Standing, StreamTicket, Tokens, WorkerLoad,
+    WorkerView,
+};
+use crate::ads::Refusal;
 
 const CLUSTERS: &str = "clusters";
 
@@ -112,4 +116,73 @@ fn a_named_refusal_concerns_only_those_that_the_resource_is_about() {
     assert_eq!(counts(7), (0, 1, 1), "a refusal without a name concerns everybody");
     drop(stream);
     assert_eq!(counts(3), (0, 0, 0), "a node that left is not asked");
+}
+
+fn worker(node_id: &str) -> NodeIdentity {
+    NodeIdentity { node_id: node_id.to_owned(), role: NodeRole::Worker { pool: "a/b".to_owned() } }
+}
+
+#[test]
+fn a_refused_node_is_one_line_until_it_is_taken() {
+    let registry = NodeRegistry::new();
+    let foreign = |said: &str| Refusal::ForeignAddress { said: said.to_owned(), peer: "::1".to_owned() };
+    assert!(registry.refused(&worker("w"), Door::Fleet, &foreign("x")));
+    for _ in 0..9 {
+        assert!(!registry.refused(&worker("w"), Door::Fleet, &foreign("x")), "the same again is no news");
+    }
+    assert!(!registry.refused(&worker("w"), Door::Fleet, &Refusal::Draining), "that says nothing of the worker");
+    let (identity, refusal) = registry.refusals().remove(0);
+    assert_eq!((identity.node_id.as_str(), refusal.code.as_str(), refusal.count), ("w", "TG-1413", 10));
+    assert!(registry.refused(&worker("w"), Door::Fleet, &foreign("y")), "another reason is");
+    assert_eq!(registry.refusals()[0].1.count, 1);
+    let ticket = registry.connect_worker(worker("w"));
+    ticket.accepted();
+    assert!(registry.refusals().is_empty());
+}
+
+#[test]
+fn callers_that_nobody_knows_are_counted_and_bounded() {
+    let registry = NodeRegistry::new();
+    for n in 0..10_000_u32 {
+        let from = std::net::Ipv4Addr::from(n % 200);
+        registry.turned_away(Some((from, 1).into()), Door::Ads, &Refusal::Unauthenticated);
+    }
+    let callers = registry.overview(None, chrono::Utc::now()).refused_callers;
+    assert_eq!(callers.len(), 64);
+    assert!(!registry.turned_away(Some(([0, 0, 0, 199], 2).into()), Door::Ads, &Refusal::Unauthenticated));
+}
+
+#[test]
+fn a_node_is_shown_as_it_stands() {
+    let registry = NodeRegistry::new();
+    let mut stream = open(&registry);
+    stream.report(standing(&[], 3, Answered { up_to: 3, waiting: false }));
+    drop(stream);
+    registry.refused(&worker("turned-away"), Door::Ads, &Refusal::Revoked);
+    let role = |node: &str| (node.to_owned(), worker(node).role);
+    let tokens: Tokens = [("n".to_owned(), NodeRole::Gateway), role("never")].into();
+    let now = chrono::Utc::now();
+    let shown = |tokens: &Tokens, now| {
+        let nodes = registry.overview(Some((tokens, &|pool: &str| pool == "a/c")), now).items;
+        nodes.into_iter().map(|node| (node.node_id, node.state, node.notes.len())).collect::<Vec<_>>()
+    };
+    let here = |node: &str, state, notes| (node.to_owned(), state, notes);
+    assert_eq!(
+        shown(&tokens, now),
+        [
+            here("n", NodeState::Disconnected, 0),
+            here("never", NodeState::NeverConnected, 1),
+            here("turned-away", NodeState::NeverConnected, 2),
+        ]
+    );
+    let gone = registry.get("n").unwrap();
+    assert!(gone.types.iter().all(|t| t.state == "DISCONNECTED") && !gone.types.is_empty(), "{gone:?}");
+    let later = now + chrono::TimeDelta::hours(1);
+    assert_eq!(shown(&Tokens::new(), later), [], "without a token and away, it is nobody any more");
+    // It may serve by what it has: that is not what is published.
+    assert_eq!(registry.answers("gateway").progress(3, |_| true).absent, ["n"]);
+    assert!(
+        registry.answers("worker/a/b").progress(3, |_| true).absent.is_empty(),
+        "a worker that does not report serves nothing"
+    );
 }

@@ -9,7 +9,7 @@ use chrono::Utc;
 use tidegate_policy::ports::NodeIdentity;
 use tidegate_xds::{SyncState, TypeStatus};
 
-use super::{NodeRegistry, WorkerView};
+use super::{Door, NodeRegistry, WorkerView};
 
 /// Where an ADS stream stands.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -81,6 +81,10 @@ impl StreamTicket {
         let record = inner.nodes.get_mut(&self.node_id).filter(|record| record.stream == Some(self.number));
         if let Some(record) = record {
             change(&mut record.standing);
+            // A stream that is in sync is not one that is about to be refused.
+            if record.standing.types.iter().any(|status| status.state == SyncState::Synced) {
+                record.refused.remove(&Door::Ads);
+            }
         }
     }
 
@@ -128,6 +132,19 @@ impl ReportTicket {
         record.worker = Some(view);
         drop(inner);
         if changed {
+            self.registry.changed();
+        }
+    }
+}
+
+impl ReportTicket {
+    /// The report was checked and kept: the worker is not refused any more.
+    pub fn accepted(&self) {
+        let mut inner = self.registry.lock();
+        let record = inner.nodes.get_mut(&self.identity.node_id);
+        let was_refused = record.is_some_and(|record| record.refused.remove(&Door::Fleet).is_some());
+        drop(inner);
+        if was_refused {
             self.registry.changed();
         }
     }

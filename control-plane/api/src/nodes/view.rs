@@ -7,7 +7,7 @@ use tidegate_policy::ports::NodeRole;
 use tidegate_xds::{SyncState, TypeStatus, Variant};
 use utoipa::ToSchema;
 
-use super::{Record, pool};
+use super::{NodeRefusal, Record, pool};
 
 /// One node.
 #[derive(Clone, PartialEq, Debug, Serialize, ToSchema)]
@@ -23,9 +23,11 @@ pub struct NodeStatus {
     pub group: String,
     /// It has an ADS stream.
     pub connected: bool,
-    /// Since when it is (not) connected.
-    #[schema(value_type = String, format = DateTime)]
-    pub since: DateTime<Utc>,
+    pub state: NodeState,
+    /// Since when it is (not) connected; absent for a node that never came.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub since: Option<DateTime<Utc>>,
     /// Where its stream comes (came) from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub address: Option<String>,
@@ -39,6 +41,23 @@ pub struct NodeStatus {
     /// Of a worker: what it reported last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub worker: Option<WorkerView>,
+    /// Its streams that the control plane turns away, and why.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub refused: Vec<NodeRefusal>,
+    /// What else keeps it from being of use.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+}
+
+/// How a node stands with the control plane.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, ToSchema)]
+pub enum NodeState {
+    /// It has an ADS stream.
+    Connected,
+    /// It had one. What it has is not known to be what is published.
+    Disconnected,
+    /// It has a node token and did not come since this control plane started.
+    NeverConnected,
 }
 
 /// One type on a node.
@@ -46,7 +65,7 @@ pub struct NodeStatus {
 #[serde(rename_all = "camelCase")]
 pub struct NodeTypeStatus {
     pub type_url: String,
-    /// `SYNCED`, `STALE`, `NACKED` or `NOT_SENT`.
+    /// `SYNCED`, `STALE`, `NACKED` or `NOT_SENT`; `DISCONNECTED` while the node has no stream: it is told nothing.
     pub state: String,
     /// Equal on two nodes when they have the same resources.
     pub version: String,
@@ -129,22 +148,30 @@ impl Record {
             pool: pool(&self.identity),
             group: self.group.clone(),
             connected: self.stream.is_some(),
-            since: self.since,
+            state: match (self.stream, self.variant) {
+                (Some(_), _) => NodeState::Connected,
+                (None, Some(_)) => NodeState::Disconnected,
+                (None, None) => NodeState::NeverConnected,
+            },
+            since: Some(self.since),
             address: self.address.map(|address| address.to_string()),
             variant: self.variant.map(variant),
             build: self.build.clone(),
-            types: self.standing.types.iter().map(type_view).collect(),
+            types: self.standing.types.iter().map(|status| type_view(status, self.stream.is_some())).collect(),
             worker: self.worker.clone(),
+            refused: self.refused.values().cloned().collect(),
+            notes: Vec::new(),
         }
     }
 }
 
-fn type_view(status: &TypeStatus) -> NodeTypeStatus {
-    let state = match status.state {
-        SyncState::Synced => "SYNCED",
-        SyncState::Stale => "STALE",
-        SyncState::Nacked => "NACKED",
-        SyncState::NotSent => "NOT_SENT",
+fn type_view(status: &TypeStatus, connected: bool) -> NodeTypeStatus {
+    let state = match (connected, status.state) {
+        (false, _) => "DISCONNECTED",
+        (true, SyncState::Synced) => "SYNCED",
+        (true, SyncState::Stale) => "STALE",
+        (true, SyncState::Nacked) => "NACKED",
+        (true, SyncState::NotSent) => "NOT_SENT",
     };
     let since = i64::try_from(status.since_ms).ok().and_then(DateTime::from_timestamp_millis);
     NodeTypeStatus {

@@ -3,7 +3,10 @@ use http::Method;
 use serde_json::{Value, json};
 use tidegate_api::{
     admin::openapi_document,
-    nodes::{NodeStatus, NodeTypeStatus, RefusedResource, WorkerLoad, WorkerVersion, WorkerView},
+    nodes::{
+        Door, NodeRefusal, NodeState, NodeStatus, NodeTypeStatus, NodesAnswer, RefusedCaller, RefusedResource,
+        WorkerLoad, WorkerVersion, WorkerView,
+    },
 };
 
 use super::{
@@ -197,20 +200,35 @@ fn a_node_is_what_the_document_says() {
         build: "b".to_owned(),
         reported_at: at,
     };
+    let refusal = NodeRefusal {
+        door: Door::Fleet,
+        code: "TG-1413".to_owned(),
+        message: "m".to_owned(),
+        count: 2,
+        since: at,
+        last: at,
+    };
     let full = NodeStatus {
         node_id: "w1".to_owned(),
         role: "Worker".to_owned(),
         pool: Some("default/chat".to_owned()),
         group: "worker/default/chat".to_owned(),
         connected: true,
-        since: at,
+        state: NodeState::Connected,
+        since: Some(at),
         address: Some("127.0.0.1:2".to_owned()),
         variant: Some("Delta".to_owned()),
         build: "b".to_owned(),
         types: vec![types],
         worker: Some(worker),
+        refused: vec![refusal.clone()],
+        notes: vec!["n".to_owned()],
     };
     let bare = NodeStatus {
+        state: NodeState::NeverConnected,
+        since: None,
+        refused: Vec::new(),
+        notes: Vec::new(),
         pool: None,
         address: None,
         variant: None,
@@ -219,7 +237,8 @@ fn a_node_is_what_the_document_says() {
         worker: None,
         ..full.clone()
     };
-    let schema = json!({"$ref": "#/components/schemas/NodeList"});
-    schema_check(&schema, &json!({"items": [full, bare]}));
+    let schema = json!({"$ref": "#/components/schemas/NodesAnswer"});
+    let caller = RefusedCaller { address: "127.0.0.1".to_owned(), refusal };
+    schema_check(&schema, &json!(NodesAnswer { items: vec![full, bare], refused_callers: vec![caller] }));
     assert!(!schema::mistakes(&schema, &json!({"items": [{"nodeId": 1}]})).is_empty());
 }

@@ -2,10 +2,12 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
-use serde_json::Value;
 use tidegate_policy::{
     kinds::Kind,
-    ports::{Author, Everything, ObjectKey, ObjectStore, Outcome, Page, Revision, StoreError, StoredObject, Write},
+    ports::{
+        Author, Everything, ObjectKey, ObjectStore, Outcome, Page, Revision, StatusWrite, StoreError, StoredObject,
+        Write,
+    },
 };
 use tidegate_store::PgStore;
 
@@ -102,8 +104,8 @@ impl ObjectStore for Interloper {
         self.store.adopt(key, author).await
     }
 
-    async fn put_status(&self, key: &ObjectKey, uid: uuid::Uuid, status: Value) -> Result<bool, StoreError> {
-        self.store.put_status(key, uid, status).await
+    async fn put_statuses(&self, batch: &[StatusWrite]) -> Result<Vec<uuid::Uuid>, StoreError> {
+        self.store.put_statuses(batch).await
     }
 
     async fn read_all(&self) -> Result<Everything, StoreError> {

@@ -9,14 +9,15 @@ use super::{
     fleet::{Fleet, serves},
     limits::{Limits, Reach},
     objects::{Objects, Read, key, model_of, target_of},
-    release::{ArmNow, ReleaseOutcome, Routed, STABLE},
+    ready,
+    release::{ReleaseOutcome, Routed, STABLE},
 };
 use crate::{
     kinds::{Kind, ModelSpec, RateLimitPolicySpec, ReleasePolicySpec, WorkerPoolSpec},
     names::limit_id,
     ports::{LeasedVersion, ObjectKey, StoredObject, VersionState, WorkerLease},
-    snapshot::ObjectRef,
-    status::{ACCEPTED, Condition, ConditionStatus, ObjectStatus, RESOLVED_REFS, Workers},
+    snapshot::{ObjectRef, Target},
+    status::{ACCEPTED, Condition, ConditionStatus, ObjectStatus, READY, RESOLVED_REFS, Workers},
 };
 
 /// Most reasons that a pool's status lists.
@@ -27,6 +28,8 @@ pub(super) struct Statuses<'a, 'b> {
     pub objects: &'b Objects<'a>,
     pub fleet: &'b Fleet<'a>,
     pub routed: &'b Routed,
+    /// The routing tables by model.
+    pub targets: BTreeMap<&'b ObjectRef, &'b Target>,
     pub limits: &'b Limits,
     /// Gateways that may connect.
     pub gateways: usize,
@@ -34,18 +37,25 @@ pub(super) struct Statuses<'a, 'b> {
 }
 
 /// Reason and message of a condition, and whether it holds.
-struct Finding {
+pub(super) struct Finding {
     holds: bool,
     reason: &'static str,
     message: String,
 }
 
+/// Of one object: Accepted, ResolvedRefs (None: not asked) and Ready.
+struct Findings {
+    accepted: Finding,
+    resolved: Option<Finding>,
+    ready: Finding,
+}
+
 impl Finding {
-    fn yes(reason: &'static str, message: impl Into<String>) -> Self {
+    pub(super) fn yes(reason: &'static str, message: impl Into<String>) -> Self {
         Self { holds: true, reason, message: message.into() }
     }
 
-    fn no(reason: &'static str, message: impl Into<String>) -> Self {
+    pub(super) fn no(reason: &'static str, message: impl Into<String>) -> Self {
         Self { holds: false, reason, message: message.into() }
     }
 
@@ -64,7 +74,9 @@ impl Statuses<'_, '_> {
             let status = ObjectStatus::from_value(&object.status);
             let message = format!("the stored spec is not valid any more and is left out: {why}");
             let fresh = ObjectStatus { arms: status.arms.clone(), ..ObjectStatus::default() };
-            (object.key.clone(), self.finish((object, &status), fresh, [Some(Finding::no("Invalid", message)), None]))
+            let ready = Finding::no("Invalid", message.clone());
+            let findings = Findings { accepted: Finding::no("Invalid", message), resolved: None, ready };
+            (object.key.clone(), self.finish((object, &status), fresh, findings))
         });
         broken
             .chain(objects.models.values().map(|o| (key(Kind::Model, o.name()), self.model(o))))
@@ -74,28 +86,23 @@ impl Statuses<'_, '_> {
             .collect()
     }
 
-    /// Joins a new status with the old one's conditions. `findings` are Accepted and ResolvedRefs.
+    /// Joins a new status with the old one's conditions.
     fn finish(
         &self,
         (object, old): (&StoredObject, &ObjectStatus),
         fresh: ObjectStatus,
-        findings: [Option<Finding>; 2],
+        findings: Findings,
     ) -> ObjectStatus {
         let generation = object.generation;
         let mut status = ObjectStatus { observed_generation: generation, conditions: old.conditions.clone(), ..fresh };
-        for (name, finding) in [ACCEPTED, RESOLVED_REFS].into_iter().zip(findings) {
+        let Findings { accepted, resolved, ready } = findings;
+        for (name, finding) in [(ACCEPTED, Some(accepted)), (RESOLVED_REFS, resolved), (READY, Some(ready))] {
             let Some(finding) = finding else {
                 status.conditions.retain(|c| c.condition_type != name);
                 continue;
             };
-            status.set(Condition {
-                condition_type: name.to_owned(),
-                status: if finding.holds { ConditionStatus::True } else { ConditionStatus::False },
-                reason: finding.reason.to_owned(),
-                message: finding.message,
-                observed_generation: generation,
-                last_transition_time: self.now,
-            });
+            let holds = if finding.holds { ConditionStatus::True } else { ConditionStatus::False };
+            status.set(Condition::new(name, holds, (finding.reason, finding.message), (generation, self.now)));
         }
         status
     }
@@ -105,11 +112,8 @@ impl Statuses<'_, '_> {
         let default = self.routed.defaults.get(name);
         let arms = default.map(|v| (STABLE.to_owned(), v.clone())).into_iter().collect();
         let pools = self.objects.pools_of(name).len();
-        let accepted = if pools == 0 {
-            Finding::yes("NoWorkerPool", "accepted; no WorkerPool serves it yet")
-        } else {
-            Finding::yes("Accepted", format!("served by {pools} WorkerPool{}", if pools == 1 { "" } else { "s" }))
-        };
+        let accepted =
+            Finding::yes("Accepted", format!("named by {pools} WorkerPool{}", if pools == 1 { "" } else { "s" }));
         let gone = self
             .routed
             .versions
@@ -121,7 +125,8 @@ impl Statuses<'_, '_> {
         let unserved = if pools == 0 { Vec::new() } else { self.unserved(Kind::Model, name) };
         let warnings = gone.chain(unserved).collect();
         let fresh = ObjectStatus { arms, warnings, ..ObjectStatus::default() };
-        self.finish((model.object, &model.status), fresh, [Some(accepted), Some(Finding::resolved(&[]))])
+        let findings = Findings { accepted, resolved: Some(Finding::resolved(&[])), ready: self.model_ready(model) };
+        self.finish((model.object, &model.status), fresh, findings)
     }
 
     /// Arms that an object names and nobody is to serve.
@@ -136,9 +141,10 @@ impl Statuses<'_, '_> {
             Some(found) => missing_versions(found, pool.spec.versions.iter()),
         };
         let workers = workers(pool, self.fleet.of_pool(pool.name()));
-        let message = format!("{} of {} workers ready", workers.ready, workers.desired);
+        let ready = self.pool_ready(pool, &missing, &workers);
         let fresh = ObjectStatus { workers: Some(workers), ..ObjectStatus::default() };
-        let findings = [Some(Finding::yes("Accepted", message)), Some(Finding::resolved(&missing))];
+        let accepted = Finding::yes("Accepted", "in force");
+        let findings = Findings { accepted, resolved: Some(Finding::resolved(&missing)), ready };
         self.finish((pool.object, &pool.status), fresh, findings)
     }
 
@@ -146,9 +152,11 @@ impl Statuses<'_, '_> {
         let model = target_of(policy);
         let Some(outcome) = self.routed.releases.get(policy.name()) else {
             let fresh = ObjectStatus { arms: policy.status.arms.clone(), ..ObjectStatus::default() };
-            let missing = Finding::resolved(&[format!("Model {model} does not exist")]);
+            let missing = [format!("Model {model} does not exist")];
             let accepted = Finding::yes("Pending", "accepted; in force as soon as the model exists");
-            return self.finish((policy.object, &policy.status), fresh, [Some(accepted), Some(missing)]);
+            let ready = self.release_ready(policy, &missing);
+            let findings = Findings { accepted, resolved: Some(Finding::resolved(&missing)), ready };
+            return self.finish((policy.object, &policy.status), fresh, findings);
         };
         let wanted = [Some(&policy.spec.stable), policy.spec.candidate.as_ref()];
         let mut missing = self
@@ -169,18 +177,16 @@ impl Statuses<'_, '_> {
                 .push(format!("the weights are not in force: the older ReleasePolicy {older} splits Model {model}"));
         }
         let fresh = ObjectStatus { arms: outcome.remembered(), warnings, ..ObjectStatus::default() };
-        let findings = [Some(release_accepted(outcome)), Some(Finding::resolved(&missing))];
+        let ready = self.release_ready(policy, &missing);
+        let findings =
+            Findings { accepted: release_accepted(outcome), resolved: Some(Finding::resolved(&missing)), ready };
         self.finish((policy.object, &policy.status), fresh, findings)
     }
 
     fn limit(&self, policy: &Read<'_, RateLimitPolicySpec>) -> ObjectStatus {
         let none = Reach::default();
         let reach = self.limits.reach.get(policy.name()).unwrap_or(&none);
-        let missing: Vec<String> = reach
-            .missing
-            .iter()
-            .map(|t| format!("{:?} {}/{} does not exist", t.kind, policy.name().namespace, t.name))
-            .collect();
+        let missing = not_there(policy, reach);
         let ids = policy.spec.limits.iter().map(|l| limit_id(policy.name(), &l.name));
         let mine = ids.filter_map(|id| self.limits.limits.get(&id));
         let holders = Holders {
@@ -193,12 +199,13 @@ impl Statuses<'_, '_> {
         let warnings = reach.workers_only.iter().map(|pool| {
             format!("WorkerPool {pool} shares its model with other pools: its limits hold at its workers, not at the gateway")
         });
-        let accepted = match self.limits.left_out.get(policy.name()) {
-            None => Finding::yes("Accepted", places(reach)),
-            Some(pool) => Finding::no("TooManyLimits", no_room(pool)),
+        let (accepted, ready) = match self.limits.left_out.get(policy.name()) {
+            None => (Finding::yes("Accepted", places(reach)), self.limit_ready(policy, reach)),
+            Some(pool) => (Finding::no("TooManyLimits", no_room(pool)), Finding::no("TooManyLimits", no_room(pool))),
         };
         let fresh = ObjectStatus { bounds, warnings: warnings.collect(), ..ObjectStatus::default() };
-        self.finish((policy.object, &policy.status), fresh, [Some(accepted), Some(Finding::resolved(&missing))])
+        let findings = Findings { accepted, resolved: Some(Finding::resolved(&missing)), ready };
+        self.finish((policy.object, &policy.status), fresh, findings)
     }
 }
 
@@ -208,19 +215,16 @@ fn missing_versions<'v>(model: &Read<'_, ModelSpec>, wanted: impl Iterator<Item 
 }
 
 fn release_accepted(outcome: &ReleaseOutcome) -> Finding {
-    let waiting = |arm: &ArmNow| {
-        (arm.named != arm.version).then(|| format!("{} waits for its workers, {} answers", arm.named, arm.version))
-    };
-    let waits: Vec<String> =
-        [Some(&outcome.stable), outcome.candidate.as_ref()].into_iter().flatten().filter_map(waiting).collect();
-    match (&outcome.split_shadowed_by, waits.is_empty()) {
-        (Some(older), _) => Finding::yes(
-            "SplitShadowed",
-            format!("rules are in force; the split is that of the older ReleasePolicy {older}"),
-        ),
-        (None, false) => Finding::yes("Waiting", waits.join("; ")),
-        (None, true) => Finding::yes("Accepted", "in force"),
+    match &outcome.split_shadowed_by {
+        Some(older) => Finding::yes("SplitShadowed", ready::shadowed(older)),
+        None => Finding::yes("Accepted", "in force"),
     }
+}
+
+/// The targets of a policy that do not exist.
+pub(super) fn not_there(policy: &Read<'_, RateLimitPolicySpec>, reach: &Reach) -> Vec<String> {
+    let namespace = &policy.name().namespace;
+    reach.missing.iter().map(|t| format!("{:?} {namespace}/{} does not exist", t.kind, t.name)).collect()
 }
 
 fn no_room(pool: &ObjectRef) -> String {
@@ -229,7 +233,10 @@ fn no_room(pool: &ObjectRef) -> String {
     )
 }
 
-fn places(reach: &Reach) -> String {
+pub(super) fn places(reach: &Reach) -> String {
+    if reach.models.is_empty() && reach.pools.is_empty() {
+        return "enforced nowhere: nothing that it targets exists".to_owned();
+    }
     let gateway = if reach.models.is_empty() { "not at the gateway" } else { "at every gateway" };
     format!(
         "enforced {gateway}, and at every worker of {} WorkerPool{}",

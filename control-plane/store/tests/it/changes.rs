@@ -13,7 +13,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{model, pg, put, rest};
+use super::{model, pg, put, rest, status};
 
 async fn open(listen: bool, poll_ms: u64) -> (PgStore, PgStore) {
     let url = pg::database();
@@ -72,11 +72,11 @@ async fn each_fact_that_compile_reads_wakes_and_nothing_else_does() {
     let token = AdminToken { name: "t".to_owned(), sha256: vec![9; 32] };
     writer.add_admin_token(&token).await.unwrap();
     assert!(woken(&mut changes).await, "a token");
-    writer.put_status(&model("a"), uid, json!({"arms": {"stable": "v1"}})).await.unwrap();
+    writer.put_statuses(&[status(uid, json!({"arms": {"stable": "v1"}}))]).await.unwrap();
     assert!(woken(&mut changes).await, "an arm in a status");
 
     writer.hold(&lease, 10_000).await.unwrap();
-    writer.put_status(&model("a"), uid, json!({"arms": {"stable": "v1"}, "conditions": []})).await.unwrap();
+    writer.put_statuses(&[status(uid, json!({"arms": {"stable": "v1"}, "conditions": []}))]).await.unwrap();
     writer.write(vec![put(&model("a"), json!({}))], &rest(), false).await.unwrap();
     writer.write(vec![put(&model("b"), json!({}))], &rest(), true).await.unwrap();
     sleep(Duration::from_millis(300)).await;

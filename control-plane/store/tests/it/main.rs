@@ -12,11 +12,12 @@ mod model;
 mod objects;
 mod pg;
 mod retention;
+mod statuses;
 
 use serde_json::{Value, json};
 use tidegate_policy::{
     kinds::Kind,
-    ports::{Author, ObjectKey, Source, Write},
+    ports::{Author, ObjectKey, Source, StatusWrite, Write},
     snapshot::ObjectRef,
 };
 use tidegate_store::PgStore;
@@ -35,6 +36,10 @@ fn model(name: &str) -> ObjectKey {
 
 fn put(key: &ObjectKey, spec: Value) -> Write {
     Write { key: key.clone(), labels: json!({}), annotations: json!({}), spec, expected_revision: None }
+}
+
+fn status(uid: uuid::Uuid, status: Value) -> StatusWrite {
+    StatusWrite { uid, status }
 }
 
 fn rest() -> Author {

@@ -228,20 +228,3 @@ async fn a_page_ends_at_its_bytes_and_the_next_goes_on() {
     }
     assert_eq!(lines, (1..=40).rev().collect::<Vec<i64>>());
 }
-
-#[tokio::test]
-async fn a_status_makes_no_revision_and_reaches_only_its_own_object() {
-    let store = store().await;
-    let m = model("a");
-    let uid = store.write(vec![put(&m, json!({}))], &rest(), false).await.unwrap()[0].0.uid;
-    assert!(store.put_status(&m, uid, json!({"x": 1})).await.unwrap());
-    assert!(!store.put_status(&m, uid, json!({"x": 1})).await.unwrap(), "the same status is no change");
-    assert!(
-        !store.put_status(&m, uuid::Uuid::new_v4(), json!({"x": 2})).await.unwrap(),
-        "another uid is another object"
-    );
-    let read = store.get(&m).await.unwrap();
-    assert_eq!((read.status, read.revision, read.generation), (json!({"x": 1}), 1, 1));
-    let changed = store.write(vec![put(&m, json!({"n": 1}))], &rest(), false).await.unwrap();
-    assert_eq!(changed[0].0.status, json!({"x": 1}), "a new spec keeps the status until a new one is written");
-}
