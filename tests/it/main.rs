@@ -10,6 +10,7 @@ mod limits;
 mod openai_client;
 mod policy_storm;
 mod state_of_the_world;
+mod status_at_scale;
 mod status_is_true;
 mod swap;
 mod telemetry;

@@ -117,7 +117,7 @@ async fn an_object_is_ready_only_while_it_does_what_it_says_and_says_why_not() -
 
     // Beyond --max-workers: six run.
     tidegate.apply(&pool("many", "tide-chat", 3)).await?;
-    says(&tidegate, "workerpools/many", ("Ready", false, "MaxWorkers"), "--max-workers is 7").await?;
+    says(&tidegate, "workerpools/many", ("Ready", false, "MaxWorkers"), "--max-workers, which is 7").await?;
     tidegate.ok(&["delete", "wp", "many"]).await?;
     tidegate.ok(&["delete", "wp", "bad-digest"]).await?;
 

@@ -135,7 +135,7 @@ impl<'a> Needs<'a> {
         hasher.finish()
     }
 
-    fn arms(&self, target: &'a Target) -> impl Iterator<Item = &'a Arm> {
+    fn arms<'s>(&'s self, target: &'s Target) -> impl Iterator<Item = &'s Arm> {
         let rules = target.rules.iter().map(|rule| &rule.arm);
         let clusters = rules.chain(target.split.intervals.iter().map(|interval| &interval.arm));
         clusters.filter_map(|cluster| self.snapshot.arms.get(cluster))

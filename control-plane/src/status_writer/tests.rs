@@ -32,7 +32,10 @@ use super::{
     programmed::Nodes,
     troubles::Troubles,
 };
-use crate::compile_loop::Published;
+use crate::{
+    compile_loop::Published,
+    fleet_driver::{Process, Processes},
+};
 
 fn object(kind: Kind, name: &str, spec: Value) -> StoredObject {
     let object = ObjectRef { namespace: "default".to_owned(), name: name.to_owned() };
@@ -352,4 +355,94 @@ async fn a_stop_does_not_wait_for_a_store_that_says_nothing() {
     store.begun.notified().await;
     stop.cancel();
     tokio::time::timeout(Duration::from_secs(5), running).await.expect("it stops").unwrap();
+}
+
+#[test]
+fn what_keeps_workers_away_reaches_the_pool_and_its_model() {
+    let objects = published(vec![model("a"), pool("a"), model("b"), pool("b")]);
+    let process = |state: &str, failures| Process {
+        name: "default.a.0".to_owned(),
+        node_id: "default.a.0".to_owned(),
+        pool: "default/a".to_owned(),
+        state: state.to_owned(),
+        failures,
+        last_exit: Some(3),
+    };
+    let ran = |workers: Vec<Process>| Processes { workers, ..Processes::default() };
+    let beyond = Processes { beyond: [("default/a".to_owned(), 2)].into(), max_workers: 4, ..Processes::default() };
+    let away = Processes { error: Some("no answer".to_owned()), ..Processes::default() };
+    let cases = [
+        (ran(vec![process("BackingOff", 1)]), "NotStarted", "default.a.0 ended with status 3 and is started again"),
+        (ran(vec![process("Running", 4)]), "NotStarted", "4 times in a row"),
+        (ran(vec![process("Running", 0)]), "NotStarted", "runs and reports nothing"),
+        (ran(vec![process("NoProgram", 0)]), "NotStarted", "was not found"),
+        (ran(vec![process("Starting", 0)]), "WorkersMissing", "report nothing"),
+        (beyond, "MaxWorkers", "2 of its workers are not started"),
+        (away, "NotStarted", "no answer"),
+    ];
+    for (processes, reason, says) in cases {
+        let troubles = Troubles::new(Vec::new(), &[], &processes);
+        let due = Ledger::default().due((&objects, &troubles), &HERE, at(1));
+        let ready = |kind, name: &str| {
+            let change = due.changes.iter().find(|c| c.object.key.kind == kind && c.object.key.object.name == name);
+            change.unwrap().status.condition(READY).unwrap().clone()
+        };
+        let (pool, model) = (ready(Kind::WorkerPool, "a"), ready(Kind::Model, "a"));
+        assert_eq!((pool.status, pool.reason.as_str()), (ConditionStatus::False, reason), "{pool:?}");
+        assert!(pool.message.contains(says), "{pool:?}");
+        assert_eq!(model.reason, "NotServed");
+        assert!(reason == "WorkersMissing" || model.message.contains(says), "{model:?}");
+        let other = ready(Kind::WorkerPool, "b");
+        assert_eq!(other.message.contains(says), reason == "WorkersMissing" || says == "no answer", "{other:?}");
+    }
+}
+
+#[test]
+fn ready_holds_only_while_what_is_there_has_been_told() {
+    let lease = WorkerLease {
+        node_id: "w".to_owned(),
+        incarnation: String::new(),
+        pool: pool("a").key.object,
+        address: ([127, 0, 0, 1], 9).into(),
+        ready: true,
+        versions: ["v1", "v2"].map(serving).into(),
+        expires_at: at(100),
+    };
+    let objects = with_fleet(vec![model("a"), pool("a"), limit("a"), release("a")], vec![lease]);
+    let ready = |nodes: &Told| {
+        let due = Ledger::default().due((&objects, &Troubles::default()), nodes, at(1));
+        let of = |c: &ledger::Change<'_>| {
+            let ready = c.status.condition(READY).unwrap();
+            (c.object.key.kind, ready.holds(), ready.reason.clone())
+        };
+        due.changes.iter().map(of).collect::<BTreeSet<_>>()
+    };
+    let all = |holds: bool, reason: &str| Kind::ALL.map(|kind| (kind, holds, reason.to_owned()));
+    assert_eq!(ready(&HERE), all(true, "Ready").into());
+    let mut nobody: BTreeSet<_> = all(false, "NoGateway").into();
+    nobody.remove(&(Kind::WorkerPool, false, "NoGateway".to_owned()));
+    nobody.insert((Kind::WorkerPool, false, "NoNodes".to_owned()));
+    assert_eq!(ready(&AWAY), nobody);
+    let refuses = Told { here: true, refused: vec![refused(LISTENER, "tidegate.gateway")] };
+    assert!(ready(&refuses).contains(&(Kind::Model, false, "Refused".to_owned())));
+}
+
+#[test]
+fn an_object_that_is_told_to_nobody_is_not_programmed() {
+    let mut lost = limit("a");
+    lost.spec =
+        json!({"targetRefs": [{"kind": "Model", "name": "nowhere"}], "limits": [{"name": "l", "concurrency": 1}]});
+    let mut orphan = release("b");
+    orphan.spec["targetRef"]["name"] = json!("nowhere");
+    let written = pass(&mut Ledger::default(), &published(vec![lost, orphan, pool("c"), model("d")]), &HERE, 1);
+    let reasons: Vec<_> = written.iter().map(|(key, c)| (key.as_str(), c.reason.as_str())).collect();
+    assert_eq!(
+        reasons,
+        [
+            ("Model default/d", "Programmed"),
+            ("RateLimitPolicy default/a", "NoTarget"),
+            ("ReleasePolicy default/b", "NoTarget"),
+            ("WorkerPool default/c", "NoTarget"),
+        ]
+    );
 }

@@ -40,10 +40,9 @@ impl Troubles {
     /// From who is turned away, who is here, and what runs.
     pub fn new(refusals: Vec<(NodeIdentity, NodeRefusal)>, here: &[NodeStatus], processes: &Processes) -> Self {
         let mut troubles = Self { supervisor: processes.error.clone(), ..Self::default() };
-        let wanted = processes.workers.len() + processes.beyond.values().sum::<usize>();
         for (pool, count) in &processes.beyond {
             let text = format!(
-                "{count} of its workers {} not started: the pools ask for {wanted} or more, --max-workers is {}",
+                "{count} of its workers {} not started: the pools ask for more than --max-workers, which is {}",
                 if *count == 1 { "is" } else { "are" },
                 processes.max_workers
             );

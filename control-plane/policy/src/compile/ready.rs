@@ -13,7 +13,7 @@ use crate::{
     kinds::{ArmName, ModelSpec, RateLimitPolicySpec, ReleasePolicySpec, WorkerPoolSpec},
     names::cluster,
     ports::{LeasedVersion, VersionState, WorkerLease},
-    snapshot::ObjectRef,
+    snapshot::{ObjectRef, Standing},
     status::Workers,
 };
 
@@ -96,7 +96,7 @@ impl Statuses<'_, '_> {
         for (label, reason, arm) in arms {
             let Some(arm) = arm else { continue };
             if let Some(cause) = self.arm_is_off(&model, label, arm) {
-                let waits = self.is_on_the_way(&model, &arm.named);
+                let waits = arm.standing == Standing::Loading;
                 causes.push((if waits { "Waiting" } else { reason }, cause));
             }
         }
@@ -137,12 +137,6 @@ impl Statuses<'_, '_> {
 
     fn is_answered(&self, model: &ObjectRef, version: &str) -> bool {
         self.routed.arms.get(&cluster(model, version)).is_some_and(|arm| !arm.endpoints.is_empty())
-    }
-
-    /// Some worker is about to serve it.
-    fn is_on_the_way(&self, model: &ObjectRef, version: &str) -> bool {
-        let mut states = self.fleet.of_model(model).iter().flat_map(|w| &w.versions).filter(|v| v.name == version);
-        states.any(|v| v.state == VersionState::Loading)
     }
 
     /// Why nobody answers for a version.
