@@ -12,7 +12,7 @@ use tidegate_api::{
     ads::{self, AdsServer},
     credentials::TokenTable,
     fleet::{FleetService, FleetSettings},
-    nodes::NodeRegistry,
+    nodes::{Known, NodeRegistry},
 };
 use tidegate_policy::{explain::GatewayFacts, ports::Source};
 use tidegate_store::PgStore;
@@ -114,8 +114,8 @@ pub async fn run(settings: Settings) -> Result<()> {
 /// What `/api/v1/nodes` answers.
 fn overview(nodes: &NodeRegistry, published: &watch::Receiver<Option<Published>>) -> serde_json::Value {
     let published = published.borrow().clone();
-    let known = published.as_ref().map(|known| (known.nodes.as_ref(), |pool: &str| known.has_pool(pool)));
-    let known = known.as_ref().map(|(tokens, has_pool)| (*tokens, has_pool as &dyn Fn(&str) -> bool));
+    let has_pool = |pool: &str| published.as_ref().is_some_and(|known| known.has_pool(pool));
+    let known = published.as_ref().map(|known| Known { tokens: &known.nodes, has_pool: &has_pool });
     serde_json::to_value(nodes.overview(known, chrono::Utc::now())).unwrap_or_default()
 }
 

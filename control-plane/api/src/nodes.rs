@@ -22,7 +22,7 @@ mod tickets;
 mod view;
 
 pub use answers::{Answers, Progress};
-pub use overview::{NodesAnswer, Tokens};
+pub use overview::{Known, NodesAnswer, Tokens};
 pub use refused::{Door, NodeRefusal, RefusedCaller};
 pub(crate) use tickets::{Answered, ReportTicket, Standing, StreamTicket};
 pub use view::{NodeState, NodeStatus, NodeTypeStatus, RefusedResource, WorkerLoad, WorkerVersion, WorkerView};

@@ -15,6 +15,14 @@ const SHOWN: TimeDelta = TimeDelta::minutes(10);
 /// Roles of the nodes that have a token, by node id.
 pub type Tokens = BTreeMap<String, NodeRole>;
 
+/// What the store knows of nodes.
+#[derive(Clone, Copy)]
+pub struct Known<'a> {
+    pub tokens: &'a Tokens,
+    /// Whether there is a WorkerPool "<namespace>/<name>".
+    pub has_pool: &'a dyn Fn(&str) -> bool,
+}
+
 /// The answer of `/api/v1/nodes`.
 #[derive(Clone, PartialEq, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -25,11 +33,11 @@ pub struct NodesAnswer {
 }
 
 impl NodeRegistry {
-    /// Everything about nodes. `known`: the tokens, and whether a pool ("<namespace>/<name>") exists; None until the store was read.
-    pub fn overview(&self, known: Option<(&Tokens, &dyn Fn(&str) -> bool)>, now: DateTime<Utc>) -> NodesAnswer {
+    /// Everything about nodes. `known`: None until the store was read.
+    pub fn overview(&self, known: Option<Known<'_>>, now: DateTime<Utc>) -> NodesAnswer {
         let refused_callers = self.lock().callers.list();
         let mut items = self.list();
-        if let Some((tokens, pool_exists)) = known {
+        if let Some(Known { tokens, has_pool }) = known {
             items
                 .retain(|node| node.is_here() || tokens.contains_key(&node.node_id) || node.refused_since(now - SHOWN));
             let came: BTreeSet<&str> = items.iter().map(|node| node.node_id.as_str()).collect();
@@ -41,7 +49,7 @@ impl NodeRegistry {
                 if !tokens.contains_key(&node.node_id) {
                     node.notes.push("it has no node token any more".to_owned());
                 }
-                if let Some(pool) = node.pool.as_deref().filter(|pool| !pool_exists(pool)) {
+                if let Some(pool) = node.pool.as_deref().filter(|pool| !has_pool(pool)) {
                     node.notes.push(format!(
                         "WorkerPool {pool} does not exist: the worker is told nothing and gets no requests"
                     ));

@@ -5,8 +5,8 @@ use tidegate_policy::ports::{NodeIdentity, NodeRole};
 use tidegate_xds::{Refused, SyncState, TypeStatus, Variant};
 
 use super::{
-    AdsPeer, Answered, Door, NodeRegistry, NodeState, RefusedResource, Standing, StreamTicket, Tokens, WorkerLoad,
-    WorkerView,
+    AdsPeer, Answered, Door, Known, NodeRegistry, NodeState, RefusedResource, Standing, StreamTicket, Tokens,
+    WorkerLoad, WorkerView,
 };
 use crate::ads::Refusal;
 
@@ -163,7 +163,8 @@ fn a_node_is_shown_as_it_stands() {
     let tokens: Tokens = [("n".to_owned(), NodeRole::Gateway), role("never")].into();
     let now = chrono::Utc::now();
     let shown = |tokens: &Tokens, now| {
-        let nodes = registry.overview(Some((tokens, &|pool: &str| pool == "a/c")), now).items;
+        let known = Known { tokens, has_pool: &|pool: &str| pool == "a/c" };
+        let nodes = registry.overview(Some(known), now).items;
         nodes.into_iter().map(|node| (node.node_id, node.state, node.notes.len())).collect::<Vec<_>>()
     };
     let here = |node: &str, state, notes| (node.to_owned(), state, notes);
