@@ -165,6 +165,11 @@ fn every_operation_has_a_name_of_its_own_and_says_what_it_answers() {
     }
 }
 
+fn refusal(at: chrono::DateTime<chrono::Utc>) -> NodeRefusal {
+    let (code, message) = ("TG-1413".to_owned(), "m".to_owned());
+    NodeRefusal { door: Door::Fleet, code, message, count: 2, since: at, last: at }
+}
+
 #[test]
 fn a_node_is_what_the_document_says() {
     let at = chrono::DateTime::UNIX_EPOCH;
@@ -200,14 +205,7 @@ fn a_node_is_what_the_document_says() {
         build: "b".to_owned(),
         reported_at: at,
     };
-    let refusal = NodeRefusal {
-        door: Door::Fleet,
-        code: "TG-1413".to_owned(),
-        message: "m".to_owned(),
-        count: 2,
-        since: at,
-        last: at,
-    };
+    let refusal = refusal(at);
     let full = NodeStatus {
         node_id: "w1".to_owned(),
         role: "Worker".to_owned(),
