@@ -51,7 +51,7 @@ pub enum Step {
     Apply(Update),
 }
 
-/// Waits after failures, milliseconds.
+/// Waits after failures, milliseconds. The longest bounds how late a client hears of what changed during an outage.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Backoff {
     pub first_ms: u64,
@@ -60,7 +60,7 @@ pub struct Backoff {
 
 impl Default for Backoff {
     fn default() -> Self {
-        Self { first_ms: 200, longest_ms: 5_000 }
+        Self { first_ms: 200, longest_ms: 1_000 }
     }
 }
 

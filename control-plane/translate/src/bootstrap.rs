@@ -51,6 +51,10 @@ impl BootstrapParams {
 const CONTROL_PLANE: &str = "tidegate.control-plane";
 const TOKEN: &str = "tidegate.node-token";
 const TYPE: &str = "type.googleapis.com";
+/// Between attempts to reach the control plane Envoy waits a random time below the first, doubled each time up to the longest.
+/// Its own default grows to 30 s: so long a revoked key would go on working after an outage.
+const FIRST_WAIT: &str = "0.2s";
+const LONGEST_WAIT: &str = "1s";
 
 /// JSON, which `envoy -c FILE.json` takes. Keys are sorted, so equal parameters give equal text.
 pub fn bootstrap(params: &BootstrapParams) -> String {
@@ -62,7 +66,10 @@ pub fn bootstrap(params: &BootstrapParams) -> String {
                 "api_type": "DELTA_GRPC",
                 "transport_api_version": "V3",
                 "set_node_on_first_message_only": true,
-                "grpc_services": [{"envoy_grpc": {"cluster_name": CONTROL_PLANE}}],
+                "grpc_services": [{"envoy_grpc": {
+                    "cluster_name": CONTROL_PLANE,
+                    "retry_policy": {"retry_back_off": {"base_interval": FIRST_WAIT, "max_interval": LONGEST_WAIT}},
+                }}],
             },
             "lds_config": {"ads": {}, "resource_api_version": "V3"},
             "cds_config": {"ads": {}, "resource_api_version": "V3"},

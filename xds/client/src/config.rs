@@ -42,7 +42,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// Defaults: back-off 0.2 s to 5 s, 16 MiB per response, a ping every 10 s.
+    /// Defaults: back-off 0.2 s to 1 s, 16 MiB per response, a ping every 10 s.
     pub fn new(endpoint: impl Into<String>, node_id: impl Into<String>, token: impl Into<String>) -> Self {
         Self {
             endpoint: endpoint.into(),

@@ -18,6 +18,14 @@ fn it_names_the_token_by_file_and_the_admin_by_socket() {
 }
 
 #[test]
+fn after_an_outage_the_control_plane_is_tried_at_least_once_a_second() {
+    let value: Value = serde_json::from_str(&bootstrap(&params())).unwrap();
+    let service = &value["dynamic_resources"]["ads_config"]["grpc_services"][0]["envoy_grpc"];
+    let wait = &service["retry_policy"]["retry_back_off"];
+    assert_eq!((&wait["base_interval"], &wait["max_interval"]), (&"0.2s".into(), &"1s".into()));
+}
+
+#[test]
 fn with_a_ca_the_control_plane_is_checked_by_name() {
     let tls = BootstrapParams {
         control_plane_host: "control.example".to_owned(),
