@@ -146,7 +146,7 @@ impl<S: Statuses> StatusWriter<S> {
                 }
                 Err(error) => {
                     self.failed(&error);
-                    if matches!(error, StoreError::Unavailable(_)) {
+                    if error.is_outage() {
                         return Ended::Incomplete;
                     }
                     complete = false;

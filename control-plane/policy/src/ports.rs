@@ -9,6 +9,9 @@ pub use uuid::Uuid;
 
 use crate::{kinds::Kind, snapshot::ObjectRef};
 
+mod credentials;
+pub use credentials::*;
+
 /// Kind, namespace and name.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct ObjectKey {
@@ -125,8 +128,27 @@ pub enum StoreError {
     #[error("{what}")]
     BadRequest { what: String },
     /// 503: the database did not answer or refused.
-    #[error("the policy store is not reachable")]
+    #[error("the policy store cannot be used")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// 503: the database answers, but is none whose answers count: a write could be lost, or it takes none. Nothing was written.
+    #[error("{why}")]
+    Unfit { code: &'static str, why: String },
+    /// 503: more wait for the store than may. Nothing was done.
+    #[error("too many {what} at once: {waiting} are waiting; nothing was done, try again in {retry_after_s} s")]
+    Busy { what: &'static str, waiting: usize, retry_after_s: u64 },
+}
+
+impl StoreError {
+    /// Whether the store is at fault and not the request: the same request may succeed later.
+    #[must_use]
+    pub fn is_outage(&self) -> bool {
+        match self {
+            Self::Unavailable(_) | Self::Unfit { .. } | Self::Busy { .. } => true,
+            Self::Conflict { .. } | Self::OwnedElsewhere { .. } | Self::NotFound { .. } | Self::BadRequest { .. } => {
+                false
+            }
+        }
+    }
 }
 
 /// Objects and their history. Every write that answers Ok is on disk.
@@ -267,46 +289,6 @@ pub type ObjectRefText = String;
 pub struct NodeIdentity {
     pub node_id: String,
     pub role: NodeRole,
-}
-
-/// A token of a node, hashed.
-#[derive(Clone, Debug)]
-pub struct NodeToken {
-    pub sha256: Vec<u8>,
-    pub identity: NodeIdentity,
-    pub created_at: DateTime<Utc>,
-}
-
-/// A token of an administrator, hashed.
-#[derive(Clone, Debug)]
-pub struct AdminToken {
-    pub name: String,
-    pub sha256: Vec<u8>,
-}
-
-/// An API key as kept: public half only.
-#[derive(Clone, Debug)]
-pub struct ApiKey {
-    pub id: String,
-    pub tenant: String,
-    pub description: String,
-    pub jwk: Value,
-    pub created_at: DateTime<Utc>,
-    pub expires_at: Option<DateTime<Utc>>,
-    pub revoked_at: Option<DateTime<Utc>>,
-}
-
-/// Tokens and keys. Nothing usable is ever stored: hashes and public keys only.
-#[async_trait]
-pub trait CredentialStore: Send + Sync {
-    /// False when the name is taken.
-    async fn add_admin_token(&self, token: &AdminToken) -> Result<bool, StoreError>;
-    /// Replaces the node's earlier token.
-    async fn put_node_token(&self, token: &NodeToken) -> Result<(), StoreError>;
-    async fn revoke_node_token(&self, node_id: &str) -> Result<(), StoreError>;
-    async fn add_api_key(&self, key: &ApiKey) -> Result<(), StoreError>;
-    async fn list_api_keys(&self, limit: u32, after: Option<&str>) -> Result<Page<ApiKey>, StoreError>;
-    async fn revoke_api_key(&self, id: &str) -> Result<ApiKey, StoreError>;
 }
 
 /// Checks the token of a gRPC stream; answered from memory, so a node can come back while the database is away.

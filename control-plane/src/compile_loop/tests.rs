@@ -27,5 +27,5 @@ fn the_next_key_to_end_is_the_first_that_has_not_ended() {
 fn an_error_of_the_store_is_told_with_its_cause() {
     let cause = std::io::Error::other("connection refused by the database");
     let text = causes(&StoreError::Unavailable(Box::new(cause)));
-    assert_eq!(text, "the policy store is not reachable: connection refused by the database");
+    assert_eq!(text, "the policy store cannot be used: connection refused by the database");
 }

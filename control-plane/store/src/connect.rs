@@ -1,10 +1,15 @@
-//! Opening the store: check that the server keeps what it answers, migrate, start the pool and the watcher.
-use std::sync::Arc;
+//! Opening the store: check that the server keeps what it answers, migrate, start the pools and the watcher.
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
-use sqlx::{ConnectOptions, Connection, PgConnection, PgPool, Row, postgres::PgPoolOptions};
+use sqlx::{ConnectOptions, Connection, PgConnection, PgPool, postgres::PgPoolOptions};
 
 use crate::{
     ConnectError, Options, changes,
+    queue::Queue,
+    session::{Settings, check_durable, check_own},
     store::{Metrics, PgStore, Watcher},
 };
 
@@ -14,7 +19,7 @@ impl PgStore {
     /// Opens the store at `url` with default [`Options`]. Call it inside a tokio runtime.
     ///
     /// # Errors
-    /// See [`ConnectError`]: unreachable, not durable, read-only, or a schema that cannot be migrated.
+    /// See [`ConnectError`]: unreachable, refused, behind a pooler, not durable, read-only, or a schema that cannot be migrated.
     pub async fn connect(url: &str) -> Result<Self, ConnectError> {
         Self::connect_with(Options::from_url(url)?).await
     }
@@ -24,21 +29,23 @@ impl PgStore {
     /// # Errors
     /// As [`PgStore::connect`].
     pub async fn connect_with(options: Options) -> Result<Self, ConnectError> {
-        let session = options.migration_session();
-        let mut first = tokio::time::timeout(options.call_timeout, session.connect())
+        let mut first = tokio::time::timeout(options.call_timeout, open(&options))
             .await
-            .map_err(|_| ConnectError::Connect(sqlx::Error::PoolTimedOut))?
-            .map_err(ConnectError::Connect)?;
-        check_durable(&mut first).await?;
+            .map_err(|_| ConnectError::Connect(sqlx::Error::PoolTimedOut))??;
         // Migrator::run holds an advisory lock, so replicas that start together migrate one after the other.
-        MIGRATIONS.run(&mut first).await.map_err(ConnectError::Migrate)?;
+        MIGRATIONS.run(&mut first).await.map_err(ConnectError::migrate)?;
         let _ = first.close().await;
 
-        let pool = pool(&options);
+        let pools = Pools::new(&options);
         let metrics = Metrics::new();
-        let (task, changes) = changes::watch(pool.clone(), &options, metrics.clone());
+        let (task, changes) = changes::watch(pools.upkeep.clone(), &options, metrics.clone());
+        let queue = |what, places| Arc::new(Queue::new(what, (places, options.queue), options.patience));
         Ok(Self {
-            pool,
+            reads: queue("reads", options.max_connections.max(2) as usize - 1),
+            // Writers follow one another in Postgres too: more than one would only hold connections.
+            writes: queue("writes", 1),
+            full_reads: queue("reads of everything", FULL_READS),
+            pools,
             options: Arc::new(options),
             metrics,
             quiet: Arc::default(),
@@ -48,41 +55,65 @@ impl PgStore {
     }
 }
 
-fn pool(options: &Options) -> PgPool {
-    PgPoolOptions::new()
-        .max_connections(options.max_connections.max(2))
-        .acquire_timeout(options.acquire_timeout)
-        .idle_timeout(std::time::Duration::from_secs(600))
-        .test_before_acquire(true)
-        .connect_lazy_with(options.session())
+/// The session that migrates, checked.
+async fn open(options: &Options) -> Result<PgConnection, ConnectError> {
+    let mut first = options.session().connect().await?;
+    check_own(&mut first, &options.session()).await?;
+    Settings::migrating(options).apply(&mut first).await?;
+    check_durable(&mut first).await?;
+    Ok(first)
 }
 
-/// Refuses a server or session that may answer a write before it is on disk, and one that cannot be written.
-///
-/// # Errors
-/// [`ConnectError::NotDurable`], [`ConnectError::ReadOnly`], or [`ConnectError::Connect`] when the server does not answer.
-pub(crate) async fn check_durable(connection: &mut PgConnection) -> Result<(), ConnectError> {
-    let row = sqlx::query(
-        "SELECT current_setting('fsync'), current_setting('full_page_writes'), current_setting('synchronous_commit'),
-                pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean",
-    )
-    .fetch_one(connection)
-    .await
-    .map_err(ConnectError::Connect)?;
-    let get = |i: usize| row.try_get::<String, _>(i).map_err(ConnectError::Connect);
-    for (i, setting) in [(0, "fsync"), (1, "full_page_writes")] {
-        let value = get(i)?;
-        if value != "on" {
-            return Err(ConnectError::NotDurable { setting, value });
-        }
+/// Connections to the database, by what they are for: however many read and write, leases, readiness and compile go on.
+#[derive(Clone)]
+pub(crate) struct Pools {
+    /// Reads and writes of callers.
+    pub(crate) work: PgPool,
+    /// What the control plane itself must be able to do at any time: listen, read everything, leases, statuses, readiness.
+    pub(crate) upkeep: PgPool,
+    /// Why the last session that was opened could not be used.
+    broken: Arc<Mutex<Option<ConnectError>>>,
+}
+
+/// Reads of everything at a time: one for compile, one for warnings.
+const FULL_READS: usize = 2;
+/// The listener, the full reads, the status writer, and two for leases and readiness.
+const UPKEEP: u32 = 6;
+
+impl Pools {
+    fn new(options: &Options) -> Self {
+        let broken = Arc::new(Mutex::new(None));
+        let pool = |connections| pool(options, connections, &broken);
+        Self { work: pool(options.max_connections.max(2)), upkeep: pool(UPKEEP), broken: broken.clone() }
     }
-    let value = get(2)?;
-    // remote_apply is stronger than on; local, remote_write and off are weaker.
-    if value != "on" && value != "remote_apply" {
-        return Err(ConnectError::NotDurable { setting: "synchronous_commit", value });
+
+    /// Why no session could be opened, if the last one that was tried could not be used.
+    pub(crate) fn broken(&self) -> Option<ConnectError> {
+        self.broken.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
-    if row.try_get::<bool, _>(3).map_err(ConnectError::Connect)? {
-        return Err(ConnectError::ReadOnly);
+
+    pub(crate) async fn close(&self) {
+        self.work.close().await;
+        self.upkeep.close().await;
     }
-    Ok(())
+}
+
+fn pool(options: &Options, connections: u32, broken: &Arc<Mutex<Option<ConnectError>>>) -> PgPool {
+    let (settings, broken) = (Settings::usual(options), broken.clone());
+    PgPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(options.acquire_timeout)
+        .idle_timeout(Duration::from_secs(600))
+        .test_before_acquire(true)
+        .after_connect(move |connection, _| {
+            let (settings, broken) = (settings.clone(), broken.clone());
+            Box::pin(async move {
+                let applied = settings.apply(connection).await.err();
+                // The pool tries again and says nothing of the reason.
+                let failed = applied.is_some();
+                *broken.lock().unwrap_or_else(PoisonError::into_inner) = applied;
+                if failed { Err(sqlx::Error::PoolTimedOut) } else { Ok(()) }
+            })
+        })
+        .connect_lazy_with(options.session())
 }

@@ -1,84 +1,67 @@
-//! Tokens and keys: hashes and public halves only. Each change wakes the readers, so that a revocation is everywhere at once.
+//! API keys: public halves only. Each change wakes the readers, so that a revocation is everywhere at once.
 use sqlx::PgPool;
-use tidegate_policy::ports::{AdminToken, ApiKey, CredentialStore, NodeToken, Page, StoreError};
+use tidegate_policy::ports::{
+    AdminToken, AdminTokenAdded, AdminTokenRevoked, ApiKey, CredentialStore, NodeToken, Page, StoreError,
+};
 
 use crate::{
     error::Fail,
     paging::MAX_PAGE,
     reads::{newest, snapshot},
+    retry::Lane,
     rows::ApiKeyRow,
     store::PgStore,
+    tokens,
     transaction::announce,
 };
 
+type Used = (Vec<u8>, chrono::DateTime<chrono::Utc>);
+
 #[async_trait::async_trait]
 impl CredentialStore for PgStore {
-    async fn add_admin_token(&self, token: &AdminToken) -> Result<bool, StoreError> {
-        self.run("add_admin_token", || add_admin_token(&self.pool, token)).await
+    async fn add_admin_token(&self, token: &AdminToken) -> Result<AdminTokenAdded, StoreError> {
+        self.run(Lane::Write, "add_admin_token", || tokens::add_admin(&self.pools.work, token)).await
     }
 
-    async fn put_node_token(&self, token: &NodeToken) -> Result<(), StoreError> {
-        self.run("put_node_token", || put_node_token(&self.pool, token)).await
+    async fn list_admin_tokens(&self, limit: u32, after: Option<&str>) -> Result<Page<AdminToken>, StoreError> {
+        self.run(Lane::Read, "list_admin_tokens", || tokens::list_admins(&self.pools.work, limit, after)).await
+    }
+
+    async fn revoke_admin_token(&self, id: &str, last: bool) -> Result<AdminTokenRevoked, StoreError> {
+        self.run(Lane::Write, "revoke_admin_token", || tokens::revoke_admin(&self.pools.work, id, last)).await
+    }
+
+    async fn add_node_token(&self, token: &NodeToken) -> Result<Option<NodeToken>, StoreError> {
+        self.run(Lane::Write, "add_node_token", || tokens::add_node(&self.pools.work, token)).await
+    }
+
+    async fn rotate_node_token(&self, token: &NodeToken, grace_ms: u64) -> Result<(), StoreError> {
+        self.run(Lane::Write, "rotate_node_token", || tokens::rotate_node(&self.pools.work, token, grace_ms)).await
+    }
+
+    async fn list_node_tokens(&self, limit: u32, after: Option<&str>) -> Result<Page<NodeToken>, StoreError> {
+        self.run(Lane::Read, "list_node_tokens", || tokens::list_nodes(&self.pools.work, limit, after)).await
     }
 
     async fn revoke_node_token(&self, node_id: &str) -> Result<(), StoreError> {
-        self.run("revoke_node_token", || revoke_node_token(&self.pool, node_id)).await
+        self.run(Lane::Write, "revoke_node_token", || tokens::revoke_node(&self.pools.work, node_id)).await
+    }
+
+    async fn tokens_used(&self, used: &[Used]) -> Result<(), StoreError> {
+        self.run(Lane::Upkeep, "tokens_used", || tokens::used(&self.pools.upkeep, used)).await
     }
 
     async fn add_api_key(&self, key: &ApiKey) -> Result<(), StoreError> {
-        self.run("add_api_key", || add_api_key(&self.pool, key)).await
+        self.run(Lane::Write, "add_api_key", || add_api_key(&self.pools.work, key)).await
     }
 
     async fn list_api_keys(&self, limit: u32, after: Option<&str>) -> Result<Page<ApiKey>, StoreError> {
-        self.run("list_api_keys", || list_api_keys(&self.pool, limit, after)).await
+        self.run(Lane::Read, "list_api_keys", || list_api_keys(&self.pools.work, limit, after)).await
     }
 
     async fn revoke_api_key(&self, id: &str) -> Result<ApiKey, StoreError> {
-        self.run("revoke_api_key", || revoke_api_key(&self.pool, id)).await
+        self.run(Lane::Write, "revoke_api_key", || revoke_api_key(&self.pools.work, id)).await
     }
-}
-
-async fn add_admin_token(pool: &PgPool, token: &AdminToken) -> Result<bool, Fail> {
-    let mut tx = pool.begin().await?;
-    let added = sqlx::query("INSERT INTO admin_tokens (name, sha256) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING")
-        .bind(&token.name)
-        .bind(&token.sha256)
-        .execute(&mut *tx)
-        .await?
-        .rows_affected()
-        > 0;
-    if added {
-        announce(&mut tx).await?;
-    }
-    tx.commit().await?;
-    Ok(added)
-}
-
-async fn put_node_token(pool: &PgPool, token: &NodeToken) -> Result<(), Fail> {
-    let role = serde_json::to_value(&token.identity.role).map_err(|e| sqlx::Error::Encode(Box::new(e)))?;
-    let mut tx = pool.begin().await?;
-    sqlx::query(
-        "INSERT INTO node_tokens (node_id, sha256, role, created_at) VALUES ($1, $2, $3, $4)
-         ON CONFLICT (node_id) DO UPDATE SET sha256 = excluded.sha256, role = excluded.role, created_at = excluded.created_at",
-    )
-    .bind(&token.identity.node_id)
-    .bind(&token.sha256)
-    .bind(role)
-    .bind(token.created_at)
-    .execute(&mut *tx)
-    .await?;
-    announce(&mut tx).await?;
-    Ok(tx.commit().await?)
-}
-
-async fn revoke_node_token(pool: &PgPool, node_id: &str) -> Result<(), Fail> {
-    let mut tx = pool.begin().await?;
-    let gone = sqlx::query("DELETE FROM node_tokens WHERE node_id = $1").bind(node_id).execute(&mut *tx).await?;
-    if gone.rows_affected() == 0 {
-        return Err(StoreError::NotFound { key: format!("node token {node_id}") }.into());
-    }
-    announce(&mut tx).await?;
-    Ok(tx.commit().await?)
 }
 
 async fn add_api_key(pool: &PgPool, key: &ApiKey) -> Result<(), Fail> {

@@ -4,7 +4,9 @@ use std::error::Error;
 
 use tidegate_policy::ports::StoreError;
 
-/// Why the store could not be opened.
+use crate::answered;
+
+/// Why the store could not be opened, or cannot be used any longer.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     #[error("the address of the database is not a Postgres URL; write postgres://user@host:5432/database")]
@@ -19,6 +21,20 @@ pub enum ConnectError {
     ReadOnly,
     #[error("the database could not be brought to this version's schema")]
     Migrate(#[source] sqlx::migrate::MigrateError),
+    #[error("Postgres answered and refused: {words}")]
+    Refused {
+        words: String,
+        #[source]
+        cause: sqlx::Error,
+    },
+    #[error(
+        "Postgres is behind a connection pooler that does not keep sessions whole ({sign}); give the server's own address, or a pool in session mode"
+    )]
+    Pooler { sign: String },
+    #[error(
+        "the session was told {setting} = {wanted} and says {found:?}; a connection pooler drops it, or a role of the server forces another value"
+    )]
+    SettingLost { setting: &'static str, wanted: String, found: String },
 }
 
 impl ConnectError {
@@ -31,6 +47,29 @@ impl ConnectError {
             Self::NotDurable { .. } => "TG-1212",
             Self::ReadOnly => "TG-1213",
             Self::Migrate(_) => "TG-1214",
+            Self::Refused { .. } => "TG-1215",
+            Self::Pooler { .. } => "TG-1216",
+            Self::SettingLost { .. } => "TG-1217",
+        }
+    }
+
+    /// A failed migration, unless it was the connection that failed.
+    pub(crate) fn migrate(error: sqlx::migrate::MigrateError) -> Self {
+        match error {
+            sqlx::migrate::MigrateError::Execute(cause) if answered::pooler(&cause).is_some() => cause.into(),
+            other => Self::Migrate(other),
+        }
+    }
+}
+
+impl From<sqlx::Error> for ConnectError {
+    fn from(error: sqlx::Error) -> Self {
+        if let Some(sign) = answered::pooler(&error) {
+            return Self::Pooler { sign };
+        }
+        match answered::words(&error) {
+            Some(words) => Self::Refused { words, cause: error },
+            None => Self::Connect(error),
         }
     }
 }
@@ -44,6 +83,15 @@ pub(crate) enum Fail {
     Unusable(ConnectError),
     /// The whole call took too long.
     Unanswered(tokio::time::error::Elapsed),
+}
+
+impl From<ConnectError> for Fail {
+    fn from(error: ConnectError) -> Self {
+        match error {
+            ConnectError::Connect(error) | ConnectError::Refused { cause: error, .. } => Self::Database(error),
+            other => Self::Unusable(other),
+        }
+    }
 }
 
 impl From<StoreError> for Fail {
@@ -64,13 +112,13 @@ impl From<sqlx::Error> for Fail {
 pub(crate) enum Failure {
     #[error("Postgres is not reachable")]
     Unreachable(#[source] sqlx::Error),
-    #[error("no connection to Postgres was free in time: it is not reachable, or all connections are busy")]
+    #[error("no connection to Postgres could be had in time: it is not reachable, or too slow")]
     NoConnection(#[source] sqlx::Error),
-    #[error("Postgres did not finish in time")]
+    #[error("Postgres did not finish in time; a write may have been done or not")]
     TooSlow(#[source] Box<dyn Error + Send + Sync>),
-    #[error("Postgres refused the statement (SQLSTATE {state})")]
+    #[error("Postgres answered and refused: {words}")]
     Refused {
-        state: String,
+        words: String,
         #[source]
         cause: sqlx::Error,
     },
@@ -108,16 +156,16 @@ impl Failure {
         text
     }
 
-    fn of(error: sqlx::Error, state: Option<String>) -> Self {
-        match (&error, state) {
+    fn of(error: sqlx::Error) -> Self {
+        if let Some(sign) = answered::pooler(&error) {
+            return Self::Unusable(ConnectError::Pooler { sign });
+        }
+        match (&error, answered::state(&error).as_deref()) {
             // query_canceled is statement_timeout, lock_not_available is lock_timeout.
-            (_, Some(state)) if state == "57014" || state == "55P03" => Self::TooSlow(Box::new(error)),
-            // connection exceptions, operator intervention (shutting down, starting), too_many_connections
-            (_, Some(state)) if state.starts_with("08") || state.starts_with("57P") || state == "53300" => {
-                Self::Unreachable(error)
-            }
-            (_, Some(state)) => Self::Refused { state, cause: error },
-            (sqlx::Error::PoolTimedOut, None) => Self::NoConnection(error),
+            (_, Some("57014" | "55P03")) => return Self::TooSlow(Box::new(error)),
+            // read_only_sql_transaction: it was made a standby.
+            (_, Some("25006")) => return Self::Unusable(ConnectError::ReadOnly),
+            (sqlx::Error::PoolTimedOut, _) => return Self::NoConnection(error),
             (
                 sqlx::Error::ColumnDecode { .. }
                 | sqlx::Error::Decode(_)
@@ -126,8 +174,12 @@ impl Failure {
                 | sqlx::Error::ColumnNotFound(_)
                 | sqlx::Error::TypeNotFound { .. },
                 None,
-            ) => Self::Unreadable(error),
-            (_, None) => Self::Unreachable(error),
+            ) => return Self::Unreadable(error),
+            (_, _) => {}
+        }
+        match answered::words(&error) {
+            Some(words) => Self::Refused { words, cause: error },
+            None => Self::Unreachable(error),
         }
     }
 }
@@ -141,7 +193,7 @@ impl Fail {
 
     fn sqlstate(&self) -> Option<String> {
         match self {
-            Self::Database(error) => error.as_database_error()?.code().map(|c| c.into_owned()),
+            Self::Database(error) => answered::state(error),
             Self::Refused(_) | Self::Unusable(_) | Self::Unanswered(_) => None,
         }
     }
@@ -155,7 +207,7 @@ impl Fail {
             Self::Database(_) if matches!(state.as_deref(), Some("22P05" | "22021")) => {
                 Ok(StoreError::BadRequest { what: "text with the character U+0000 cannot be stored".to_owned() })
             }
-            Self::Database(error) => Err(Failure::of(error, state)),
+            Self::Database(error) => Err(Failure::of(error)),
             Self::Unusable(error) => Err(Failure::Unusable(error)),
             Self::Unanswered(elapsed) => Err(Failure::TooSlow(Box::new(elapsed))),
         }

@@ -33,7 +33,7 @@ impl PgStore {
         let (revision, kind, namespace, name) = after.map_or(Ok((i64::MAX, "", "", "")), token)?;
         let (mut revision, mut kind) = (revision, kind.to_owned());
         let (mut namespace, mut name) = (namespace.to_owned(), name.to_owned());
-        let mut tx = snapshot(&self.pool).await?;
+        let mut tx = snapshot(&self.pools.work).await?;
         let mut page = Filling::new(limit, self.options.page_bytes);
         while let Some(rows) = page.ask() {
             let rows = sqlx::query(SQL)
@@ -66,7 +66,7 @@ impl PgStore {
         key: Option<&ObjectKey>,
         by: By<'_>,
     ) -> Result<Vec<(StoredObject, Outcome)>, Fail> {
-        let mut tx = WriteTx::begin(&self.pool, by).await?;
+        let mut tx = WriteTx::begin(&self.pools.work, by).await?;
         let mut present = present(&mut tx, key).await?;
         // One object is brought back whatever others write elsewhere.
         let (about, actual) = match key {

@@ -3,7 +3,7 @@
 use sqlx::{PgConnection, Row};
 use tidegate_policy::ports::{FleetStore, LeaseOutcome, StoreError, WorkerLease};
 
-use crate::{error::Fail, rows::LeaseRow, store::PgStore, transaction::announce};
+use crate::{error::Fail, retry::Lane, rows::LeaseRow, store::PgStore, transaction::announce};
 
 /// When `expire` was not called for this long, every lease gets its whole term again. Call it at least once a second.
 pub const KEEPER_GAP_MS: i64 = 2_500;
@@ -14,21 +14,21 @@ const MAX_TTL_MS: u64 = 3_600_000;
 #[async_trait::async_trait]
 impl FleetStore for PgStore {
     async fn hold(&self, lease: &WorkerLease, ttl_ms: u64) -> Result<LeaseOutcome, StoreError> {
-        self.run("hold", || self.hold_once(lease, ttl_ms)).await
+        self.run(Lane::Upkeep, "hold", || self.hold_once(lease, ttl_ms)).await
     }
 
     async fn release(&self, node_id: &str, incarnation: &str) -> Result<(), StoreError> {
-        self.run("release", || self.release_once(node_id, incarnation)).await
+        self.run(Lane::Upkeep, "release", || self.release_once(node_id, incarnation)).await
     }
 
     async fn expire(&self) -> Result<bool, StoreError> {
-        self.run("expire", || self.expire_once()).await
+        self.run(Lane::Upkeep, "expire", || self.expire_once()).await
     }
 }
 
 impl PgStore {
     async fn hold_once(&self, lease: &WorkerLease, ttl_ms: u64) -> Result<LeaseOutcome, Fail> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.pools.upkeep.begin().await?;
         // Its own row and the address's, always in this order.
         let rows = sqlx::query(
             "SELECT *, expires_at <= clock_timestamp() AS ended FROM worker_leases
@@ -59,7 +59,7 @@ impl PgStore {
     }
 
     async fn release_once(&self, node_id: &str, incarnation: &str) -> Result<(), Fail> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.pools.upkeep.begin().await?;
         let dropped = sqlx::query("DELETE FROM worker_leases WHERE node_id = $1 AND incarnation = $2")
             .bind(node_id)
             .bind(incarnation)
@@ -72,7 +72,7 @@ impl PgStore {
     }
 
     async fn expire_once(&self) -> Result<bool, Fail> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.pools.upkeep.begin().await?;
         let away: bool = sqlx::query_scalar(
             "SELECT seen_at < clock_timestamp() - $1 * interval '1 millisecond' FROM lease_keeper FOR UPDATE",
         )

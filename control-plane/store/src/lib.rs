@@ -1,6 +1,7 @@
 //! The policy store on Postgres, behind the traits of `tidegate_policy::ports`: objects, their append-only history, leases
 //! of fleet facts, tokens and keys. The only SQL of the product. A write that is answered `Ok` is on disk; a write that
 //! failed leaves nothing. It must never validate or compile a policy: what it is given is valid already.
+mod answered;
 mod changes;
 mod connect;
 mod credentials;
@@ -10,13 +11,16 @@ mod leases;
 mod objects;
 mod options;
 mod paging;
+mod queue;
 mod quiet;
 mod reads;
 mod retention;
 mod retry;
 mod rows;
+mod session;
 mod status;
 mod store;
+mod tokens;
 mod transaction;
 
 pub use error::ConnectError;

@@ -32,7 +32,7 @@ impl PgStore {
         if let Some(pair) = order.windows(2).find(|w| batch[w[0]].key == batch[w[1]].key) {
             return Err(bad(format!("{} is there twice", text(&batch[pair[0]].key))));
         }
-        let mut tx = WriteTx::begin(&self.pool, by).await?;
+        let mut tx = WriteTx::begin(&self.pools.work, by).await?;
         let mut results: Vec<Option<(StoredObject, Outcome)>> = vec![None; batch.len()];
         for i in order {
             let write = &batch[i];
@@ -52,7 +52,7 @@ impl PgStore {
         expected: Option<i64>,
         by: By<'_>,
     ) -> Result<StoredObject, Fail> {
-        let mut tx = WriteTx::begin(&self.pool, by).await?;
+        let mut tx = WriteTx::begin(&self.pools.work, by).await?;
         let Some(current) = lock(&mut tx, key).await? else {
             return Err(StoreError::NotFound { key: text(key) }.into());
         };
@@ -63,7 +63,7 @@ impl PgStore {
     }
 
     pub(crate) async fn adopt_one(&self, key: &ObjectKey, author: &Author) -> Result<StoredObject, Fail> {
-        let mut tx = WriteTx::begin(&self.pool, By { author, dry_run: false }).await?;
+        let mut tx = WriteTx::begin(&self.pools.work, By { author, dry_run: false }).await?;
         let Some(mut object) = lock(&mut tx, key).await? else {
             return Err(StoreError::NotFound { key: text(key) }.into());
         };

@@ -9,7 +9,7 @@ use crate::ConnectError;
 #[derive(Clone)]
 pub struct Options {
     pub(crate) postgres: PgConnectOptions,
-    /// Most connections of the pool; one of them listens for changes. Default 8.
+    /// Most connections for reads and writes of callers; the control plane's own work has six besides. Default 8.
     pub max_connections: u32,
     /// Longest wait for a connection; also how long a call takes to fail while the database is away. Default 2 s.
     pub acquire_timeout: Duration,
@@ -19,6 +19,10 @@ pub struct Options {
     pub lock_timeout: Duration,
     /// Longest whole call, in case the server does not answer at all. Default 10 s.
     pub call_timeout: Duration,
+    /// Most reads, and most writes, that wait for their turn. Default 256, as many requests as the admin API answers at once.
+    pub queue: usize,
+    /// Longest wait for a turn. Default 8 s.
+    pub patience: Duration,
     /// How often the store looks for changes by itself. Default 1 s.
     pub poll_interval: Duration,
     /// Whether it also listens for notifications, which arrive in about a millisecond. Default true.
@@ -50,27 +54,16 @@ impl Options {
             statement_timeout: Duration::from_secs(5),
             lock_timeout: Duration::from_secs(3),
             call_timeout: Duration::from_secs(10),
+            queue: 256,
+            patience: Duration::from_secs(8),
             poll_interval: Duration::from_secs(1),
             listen: true,
             page_bytes: 8 << 20,
         }
     }
 
-    /// What every session of the pool is started with.
+    /// How a session is opened. Nothing is asked for here that a pooler refuses: see `session` for what is set afterwards.
     pub(crate) fn session(&self) -> PgConnectOptions {
-        self.postgres.clone().application_name("tidegate").options([
-            ("synchronous_commit", "on".to_owned()),
-            ("timezone", "UTC".to_owned()),
-            // "already exists, skipping" of every start is not worth a line of log.
-            ("client_min_messages", "warning".to_owned()),
-            ("statement_timeout", self.statement_timeout.as_millis().to_string()),
-            ("lock_timeout", self.lock_timeout.as_millis().to_string()),
-            ("idle_in_transaction_session_timeout", (self.call_timeout * 2).as_millis().to_string()),
-        ])
-    }
-
-    /// The session that migrates: it may wait for another replica that is migrating.
-    pub(crate) fn migration_session(&self) -> PgConnectOptions {
-        self.session().options([("statement_timeout", "120000"), ("lock_timeout", "60000")])
+        self.postgres.clone().application_name("tidegate").extra_float_digits(None)
     }
 }

@@ -6,12 +6,13 @@ use tidegate_policy::{
 };
 
 use crate::{
-    connect::check_durable,
     error::Fail,
     objects::bad,
     paging::Filling,
     rows::{AdminTokenRow, ApiKeyRow, LeaseRow, NodeTokenRow, ObjectRow, object_columns, text},
+    session::check_durable,
     store::{Ask, PgStore},
+    tokens::{good_admin, good_node},
 };
 
 pub(crate) async fn snapshot(pool: &PgPool) -> sqlx::Result<Transaction<'static, Postgres>> {
@@ -30,7 +31,7 @@ impl PgStore {
             .bind(key.kind.name())
             .bind(&key.object.namespace)
             .bind(&key.object.name)
-            .fetch_optional(&self.pool)
+            .fetch_optional(&self.pools.work)
             .await?;
         Ok(row.ok_or_else(|| StoreError::NotFound { key: text(key) })?.0)
     }
@@ -55,7 +56,7 @@ impl PgStore {
                 .ok_or_else(|| bad("the continue token is not one of this list's".to_owned()))?,
         };
         let (mut after_namespace, mut after_name) = (after_namespace.to_owned(), after_name.to_owned());
-        let mut tx = snapshot(&self.pool).await?;
+        let mut tx = snapshot(&self.pools.work).await?;
         let mut page = Filling::new(limit, self.options.page_bytes);
         while let Some(rows) = page.ask() {
             let rows = sqlx::query(SQL)
@@ -80,7 +81,10 @@ impl PgStore {
 
     pub(crate) async fn everything(&self) -> Result<Everything, Fail> {
         const OBJECTS: &str = concat!("SELECT ", object_columns!(), " FROM objects ORDER BY kind, namespace, name");
-        let mut tx = snapshot(&self.pool).await?;
+        const NODE_TOKENS: &str =
+            concat!("SELECT * FROM node_tokens WHERE ", good_node!(), " ORDER BY node_id, created_at");
+        const ADMIN_TOKENS: &str = concat!("SELECT * FROM admin_tokens WHERE ", good_admin!(), " ORDER BY name");
+        let mut tx = snapshot(&self.pools.upkeep).await?;
         let objects: Vec<ObjectRow> = sqlx::query_as(OBJECTS).fetch_all(&mut *tx).await?;
         let fleet: Vec<LeaseRow> =
             sqlx::query_as("SELECT * FROM worker_leases ORDER BY node_id").fetch_all(&mut *tx).await?;
@@ -89,10 +93,8 @@ impl PgStore {
         )
         .fetch_all(&mut *tx)
         .await?;
-        let node_tokens: Vec<NodeTokenRow> =
-            sqlx::query_as("SELECT * FROM node_tokens ORDER BY node_id").fetch_all(&mut *tx).await?;
-        let admin_tokens: Vec<AdminTokenRow> =
-            sqlx::query_as("SELECT * FROM admin_tokens ORDER BY name").fetch_all(&mut *tx).await?;
+        let node_tokens: Vec<NodeTokenRow> = sqlx::query_as(NODE_TOKENS).fetch_all(&mut *tx).await?;
+        let admin_tokens: Vec<AdminTokenRow> = sqlx::query_as(ADMIN_TOKENS).fetch_all(&mut *tx).await?;
         let revision = newest(&mut tx).await?;
         tx.commit().await?;
         Ok(Everything {
@@ -107,7 +109,7 @@ impl PgStore {
 
     /// The server answers, is writable, and still keeps what it answers.
     pub(crate) async fn check_ready(&self) -> Result<(), Fail> {
-        let mut connection = self.pool.acquire().await?;
-        check_durable(&mut connection).await.map_err(Fail::Unusable)
+        let mut connection = self.pools.upkeep.acquire().await?;
+        Ok(check_durable(&mut connection).await?)
     }
 }

@@ -6,7 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::PgPool;
 use tidegate_policy::ports::StoreError;
 
-use crate::{error::Fail, store::PgStore};
+use crate::{error::Fail, retry::Lane, store::PgStore};
 
 /// Days for which every line of the history is kept.
 pub const HISTORY_DAYS: i64 = 90;
@@ -69,12 +69,12 @@ impl PgStore {
         let before = now - TimeDelta::days(HISTORY_DAYS);
         let mut gone = 0;
         loop {
-            let lines = self.run_within(SEARCH_TIMEOUT, "search_history", || search(&self.pool, before)).await?;
+            let lines = self.run_within(SEARCH_TIMEOUT, "search_history", || search(&self.pools.work, before)).await?;
             if lines.is_empty() {
                 return Ok(gone);
             }
             for batch in lines.chunks(BATCH) {
-                let deleted = self.run("prune_history", || delete(&self.pool, batch)).await?;
+                let deleted = self.run(Lane::Write, "prune_history", || delete(&self.pools.work, batch)).await?;
                 gone += deleted;
                 // The rest was found in a history that others have changed: an older line may be one that stays.
                 if deleted != batch.len() as u64 {

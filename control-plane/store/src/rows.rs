@@ -154,12 +154,22 @@ impl FromRow<'_, PgRow> for NodeTokenRow {
             sha256: row.try_get("sha256")?,
             identity: NodeIdentity { node_id: row.try_get("node_id")?, role: json(row, "role")? },
             created_at: row.try_get("created_at")?,
+            ends_at: row.try_get("ends_at")?,
+            last_used_at: row.try_get("last_used_at")?,
         }))
     }
 }
 
 impl FromRow<'_, PgRow> for AdminTokenRow {
     fn from_row(row: &PgRow) -> sqlx::Result<Self> {
-        Ok(Self(AdminToken { name: row.try_get("name")?, sha256: row.try_get("sha256")? }))
+        Ok(Self(AdminToken {
+            id: row.try_get("id")?,
+            name: row.try_get("name")?,
+            sha256: row.try_get("sha256")?,
+            created_at: row.try_get("created_at")?,
+            expires_at: row.try_get("expires_at")?,
+            revoked_at: row.try_get("revoked_at")?,
+            last_used_at: row.try_get("last_used_at")?,
+        }))
     }
 }

@@ -22,7 +22,7 @@ impl PgStore {
     pub(crate) async fn write_statuses(&self, batch: &[StatusWrite]) -> Result<Vec<Uuid>, Fail> {
         let uids: Vec<Uuid> = batch.iter().map(|write| write.uid).collect();
         let statuses: Vec<&Value> = batch.iter().map(|write| &write.status).collect();
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.pools.upkeep.begin().await?;
         let rows: Vec<(Uuid, bool)> = sqlx::query_as(SQL).bind(uids).bind(statuses).fetch_all(&mut *tx).await?;
         if rows.iter().any(|(_, arms)| *arms) {
             announce(&mut tx).await?;

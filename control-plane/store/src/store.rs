@@ -2,7 +2,6 @@
 use std::sync::Arc;
 
 use opentelemetry::metrics::Counter;
-use sqlx::PgPool;
 use tidegate_policy::{
     kinds::Kind,
     ports::{
@@ -12,12 +11,15 @@ use tidegate_policy::{
 };
 use tokio::{sync::watch, task::AbortHandle};
 
-use crate::{Options, quiet::Quiet};
+use crate::{Options, connect::Pools, queue::Queue, quiet::Quiet, retry::Lane};
 
 /// The policy store.
 #[derive(Clone)]
 pub struct PgStore {
-    pub(crate) pool: PgPool,
+    pub(crate) pools: Pools,
+    pub(crate) reads: Arc<Queue>,
+    pub(crate) writes: Arc<Queue>,
+    pub(crate) full_reads: Arc<Queue>,
     pub(crate) options: Arc<Options>,
     pub(crate) metrics: Metrics,
     pub(crate) quiet: Arc<Quiet>,
@@ -56,7 +58,7 @@ impl Metrics {
 
 impl std::fmt::Debug for PgStore {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PgStore").field("connections", &self.pool.size()).finish_non_exhaustive()
+        f.debug_struct("PgStore").field("connections", &self.pools.work.size()).finish_non_exhaustive()
     }
 }
 
@@ -71,7 +73,7 @@ impl PgStore {
 
     /// Closes the connections; calls that follow fail.
     pub async fn close(&self) {
-        self.pool.close().await;
+        self.pools.close().await;
     }
 }
 
@@ -94,11 +96,11 @@ type Written = Vec<(StoredObject, Outcome)>;
 #[async_trait::async_trait]
 impl ObjectStore for PgStore {
     async fn write(&self, batch: Vec<Write>, author: &Author, dry_run: bool) -> Result<Written, StoreError> {
-        self.run("write", || self.write_batch(&batch, By { author, dry_run })).await
+        self.run(Lane::Write, "write", || self.write_batch(&batch, By { author, dry_run })).await
     }
 
     async fn get(&self, key: &ObjectKey) -> Result<StoredObject, StoreError> {
-        self.run("get", || self.get_one(key)).await
+        self.run(Lane::Read, "get", || self.get_one(key)).await
     }
 
     async fn list(
@@ -108,7 +110,7 @@ impl ObjectStore for PgStore {
         limit: u32,
         after: Option<&str>,
     ) -> Result<Page<StoredObject>, StoreError> {
-        self.run("list", || self.list_page(kind, namespace, Ask { limit, after })).await
+        self.run(Lane::Read, "list", || self.list_page(kind, namespace, Ask { limit, after })).await
     }
 
     async fn delete(
@@ -118,7 +120,7 @@ impl ObjectStore for PgStore {
         author: &Author,
         dry_run: bool,
     ) -> Result<StoredObject, StoreError> {
-        self.run("delete", || self.delete_one(key, expected_revision, By { author, dry_run })).await
+        self.run(Lane::Write, "delete", || self.delete_one(key, expected_revision, By { author, dry_run })).await
     }
 
     async fn history(
@@ -127,7 +129,7 @@ impl ObjectStore for PgStore {
         limit: u32,
         after: Option<&str>,
     ) -> Result<Page<Revision>, StoreError> {
-        self.run("history", || self.history_page(key, Ask { limit, after })).await
+        self.run(Lane::Read, "history", || self.history_page(key, Ask { limit, after })).await
     }
 
     async fn rollback(
@@ -137,7 +139,7 @@ impl ObjectStore for PgStore {
         author: &Author,
         dry_run: bool,
     ) -> Result<Written, StoreError> {
-        self.run("rollback", || self.roll_back((None, revision), key, By { author, dry_run })).await
+        self.run(Lane::Write, "rollback", || self.roll_back((None, revision), key, By { author, dry_run })).await
     }
 
     async fn rollback_on(
@@ -147,22 +149,23 @@ impl ObjectStore for PgStore {
         key: Option<&ObjectKey>,
         author: &Author,
     ) -> Result<Written, StoreError> {
-        self.run("rollback", || self.roll_back((Some(on), revision), key, By { author, dry_run: false })).await
+        self.run(Lane::Write, "rollback", || self.roll_back((Some(on), revision), key, By { author, dry_run: false }))
+            .await
     }
 
     async fn adopt(&self, key: &ObjectKey, author: &Author) -> Result<StoredObject, StoreError> {
-        self.run("adopt", || self.adopt_one(key, author)).await
+        self.run(Lane::Write, "adopt", || self.adopt_one(key, author)).await
     }
 
     async fn put_statuses(&self, batch: &[StatusWrite]) -> Result<Vec<uuid::Uuid>, StoreError> {
-        self.run("put_statuses", || self.write_statuses(batch)).await
+        self.run(Lane::Upkeep, "put_statuses", || self.write_statuses(batch)).await
     }
 
     async fn read_all(&self) -> Result<Everything, StoreError> {
-        self.run("read_all", || self.everything()).await
+        self.run(Lane::Everything, "read_all", || self.everything()).await
     }
 
     async fn ready(&self) -> Result<(), StoreError> {
-        self.run("ready", || self.check_ready()).await
+        self.run(Lane::Upkeep, "ready", || self.check_ready()).await
     }
 }

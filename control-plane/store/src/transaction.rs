@@ -7,14 +7,24 @@ use tidegate_policy::ports::{Outcome, StoredObject};
 use crate::{
     error::Fail,
     rows::{outcome_name, source_name},
+    session::{Promise, promise_columns},
     store::By,
 };
 
-/// Tells every replica that something that compile reads is different. The last statement before COMMIT.
-pub(crate) async fn announce(connection: &mut PgConnection) -> sqlx::Result<()> {
-    sqlx::query("UPDATE store_changes SET seq = seq + 1").execute(&mut *connection).await?;
-    sqlx::query("SELECT pg_notify('tidegate_changes', '')").execute(connection).await?;
-    Ok(())
+/// Tells every replica that something that compile reads is different. The last statement before COMMIT: it also asks whether the server
+/// will keep what is committed, because that may be changed while it runs.
+///
+/// # Errors
+/// [`Fail::Unusable`] when a commit could be lost: the caller goes away and nothing is written.
+pub(crate) async fn announce(connection: &mut PgConnection) -> Result<(), Fail> {
+    const SQL: &str = concat!(
+        "WITH counted AS (UPDATE store_changes SET seq = seq + 1 RETURNING pg_notify('tidegate_changes', ''))
+         SELECT ",
+        promise_columns!(),
+        " FROM counted"
+    );
+    let promise: Promise = sqlx::query_as(SQL).fetch_one(connection).await?;
+    Ok(promise.check()?)
 }
 
 pub(crate) struct WriteTx<'a> {

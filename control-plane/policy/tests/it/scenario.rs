@@ -128,6 +128,8 @@ impl Scenario {
             sha256: vec![],
             identity: NodeIdentity { node_id: format!("gateway-{n}"), role: NodeRole::Gateway },
             created_at: now(),
+            ends_at: None,
+            last_used_at: None,
         };
         let key = |k: &Key| ApiKey {
             id: k.id.clone(),

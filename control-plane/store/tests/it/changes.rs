@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use tidegate_policy::{
-    ports::{AdminToken, WorkerLease},
+    ports::WorkerLease,
     ports::{CredentialStore, FleetStore, ObjectStore},
     snapshot::ObjectRef,
 };
@@ -69,8 +69,7 @@ async fn each_fact_that_compile_reads_wakes_and_nothing_else_does() {
     };
     writer.hold(&lease, 10_000).await.unwrap();
     assert!(woken(&mut changes).await, "a new lease");
-    let token = AdminToken { name: "t".to_owned(), sha256: vec![9; 32] };
-    writer.add_admin_token(&token).await.unwrap();
+    writer.add_admin_token(&super::credentials::admin_token("t", 9)).await.unwrap();
     assert!(woken(&mut changes).await, "a token");
     writer.put_statuses(&[status(uid, json!({"arms": {"stable": "v1"}}))]).await.unwrap();
     assert!(woken(&mut changes).await, "an arm in a status");

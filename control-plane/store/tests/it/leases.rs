@@ -78,10 +78,10 @@ async fn only_the_same_incarnation_releases() {
 async fn a_lease_ends_when_it_is_not_renewed() {
     let store = store().await;
     store.expire().await.unwrap();
-    store.hold(&lease("w1", 1), 50).await.unwrap();
+    store.hold(&lease("w1", 1), 1_000).await.unwrap();
     store.hold(&lease("w2", 2), 60_000).await.unwrap();
     assert!(!store.expire().await.unwrap());
-    tokio::time::sleep(Duration::from_millis(80)).await;
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
     assert!(store.expire().await.unwrap());
     assert_eq!(nodes(&store).await, ["w2"]);
     assert!(!store.expire().await.unwrap());

@@ -11,6 +11,9 @@ mod leases;
 mod model;
 mod objects;
 mod pg;
+mod pooler;
+mod promise;
+mod queue;
 mod retention;
 mod statuses;
 

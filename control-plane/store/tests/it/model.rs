@@ -89,7 +89,7 @@ fn kind_of(error: &StoreError) -> &'static str {
         StoreError::OwnedElsewhere { .. } => "owned",
         StoreError::NotFound { .. } => "not found",
         StoreError::BadRequest { .. } => "bad",
-        StoreError::Unavailable(_) => "unavailable",
+        StoreError::Unavailable(_) | StoreError::Unfit { .. } | StoreError::Busy { .. } => "unavailable",
     }
 }
 

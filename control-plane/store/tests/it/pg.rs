@@ -101,7 +101,7 @@ fn with_libraries(mut command: Command, program: &Path) -> Command {
 }
 
 /// Postgres refuses root: there it runs as `postgres` or `nobody`.
-fn user() -> Option<&'static str> {
+pub fn user() -> Option<&'static str> {
     let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
     let has = |name: &str| passwd.lines().any(|l| l.starts_with(&format!("{name}:")));
     rustix::process::geteuid().is_root().then(|| if has("postgres") { "postgres" } else { "nobody" })
@@ -156,9 +156,14 @@ impl Server {
         server
     }
 
+    /// The folder of its socket.
+    pub fn socket(&self) -> PathBuf {
+        self.root.path().join("s")
+    }
+
     /// URL of one of its databases.
     pub fn url(&self, database: &str) -> String {
-        format!("postgres://postgres@localhost/{database}?host={}", self.root.path().join("s").display())
+        format!("postgres://postgres@localhost/{database}?host={}", self.socket().display())
     }
 
     /// Makes a database and returns its URL.
