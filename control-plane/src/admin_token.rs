@@ -8,8 +8,8 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use tidegate_api::credentials::{ADMIN_PREFIX, make_admin_token, sha256};
-use tidegate_policy::ports::{AdminToken, CredentialStore, ObjectStore};
+use tidegate_api::credentials::{ADMIN_PREFIX, make_admin_token, sha256, stored_admin_token};
+use tidegate_policy::ports::{AdminToken, AdminTokenAdded, CredentialStore, ObjectStore};
 use tidegate_store::PgStore;
 
 use crate::error::Error;
@@ -36,9 +36,21 @@ pub async fn ensure(store: &PgStore, file: &Path) -> Result<()> {
     if holds(&known) {
         return Ok(());
     }
-    // The name is taken: fine if another process took over the same file in this moment.
-    if !store.add_admin_token(&stored).await? && !holds(&store.read_all().await?.admin_tokens) {
-        return Err(refuse(file, "the store holds another token of the same name").into());
+    match store.add_admin_token(&stored).await? {
+        AdminTokenAdded::Added => {}
+        // Fine if another process took over the same file in this moment.
+        AdminTokenAdded::NameTaken if holds(&store.read_all().await?.admin_tokens) => {}
+        AdminTokenAdded::NameTaken => {
+            return Err(refuse(file, "the store holds another token of the same name").into());
+        }
+        // Taken over again, it would be as if nobody had revoked it.
+        AdminTokenAdded::Ended => {
+            tracing::warn!(
+                file = %file.display(),
+                "the admin token of the file was revoked or has expired, and opens nothing; remove the file, and start with --new-admin-token for another"
+            );
+            return Ok(());
+        }
     }
     tracing::info!(file = %file.display(), name = stored.name, "the store knows the admin token of the file");
     if made && std::io::stdout().is_terminal() {
@@ -91,7 +103,7 @@ fn is_token(text: &str) -> bool {
 fn named(token: &str) -> AdminToken {
     let hash = sha256(token);
     let short: String = hash.iter().take(4).map(|b| format!("{b:02x}")).collect();
-    AdminToken { name: format!("admin-{short}"), sha256: hash.to_vec() }
+    stored_admin_token(&format!("admin-{short}"), token)
 }
 
 /// Writes a file that only its owner can read, in one step, whatever was there before.

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use axum::{Json, Router, extract::State, http::StatusCode, routing::get};
 use serde_json::{Value, json};
 use tidegate_policy::{
-    ports::{AdminToken, ApiKey, NodeToken, Page},
+    ports::{AdminToken, AdminTokenAdded, AdminTokenRevoked, ApiKey, NodeToken, Page},
     snapshot::{ObjectRef, PlannedVersion, PoolPlan},
 };
 
@@ -28,11 +28,31 @@ fn unavailable<T>() -> Result<T, StoreError> {
 
 #[async_trait]
 impl CredentialStore for Tokens {
-    async fn add_admin_token(&self, _: &AdminToken) -> Result<bool, StoreError> {
+    async fn add_admin_token(&self, _: &AdminToken) -> Result<AdminTokenAdded, StoreError> {
         unavailable()
     }
 
-    async fn put_node_token(&self, token: &NodeToken) -> Result<(), StoreError> {
+    async fn list_admin_tokens(&self, _: u32, _: Option<&str>) -> Result<Page<AdminToken>, StoreError> {
+        unavailable()
+    }
+
+    async fn revoke_admin_token(&self, _: &str, _: bool) -> Result<AdminTokenRevoked, StoreError> {
+        unavailable()
+    }
+
+    async fn add_node_token(&self, _: &NodeToken) -> Result<Option<NodeToken>, StoreError> {
+        unavailable()
+    }
+
+    async fn list_node_tokens(&self, _: u32, _: Option<&str>) -> Result<Page<NodeToken>, StoreError> {
+        unavailable()
+    }
+
+    async fn tokens_used(&self, _: &[(Vec<u8>, chrono::DateTime<Utc>)]) -> Result<(), StoreError> {
+        unavailable()
+    }
+
+    async fn rotate_node_token(&self, token: &NodeToken, _: u64) -> Result<(), StoreError> {
         self.held.lock().unwrap().insert(token.identity.node_id.clone());
         Ok(())
     }

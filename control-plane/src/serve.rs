@@ -8,15 +8,18 @@ use std::{
 
 use anyhow::{Context, Result};
 use tidegate_api::{
-    admin::{self, AdminState, Tls},
+    admin::{self, AdminState, Fresh, Gateways, Hosts, Tls},
     ads::{self, AdsServer},
     credentials::TokenTable,
     fleet::{FleetService, FleetSettings},
     nodes::{Known, NodeRegistry},
 };
-use tidegate_policy::{explain::GatewayFacts, ports::Source};
+use tidegate_policy::{
+    explain::GatewayFacts,
+    ports::{CredentialStore as _, Source},
+};
 use tidegate_store::PgStore;
-use tidegate_translate::{GatewaySettings, Otlp};
+use tidegate_translate::{GatewaySettings, Otlp, types::API_KEYS};
 use tidegate_xds::Hub;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -38,6 +41,8 @@ const ADS_STREAMS_PER_NODE: usize = 64;
 /// Fleet streams that one worker may have open: it needs one, and another while it comes back.
 const FLEET_STREAMS_PER_NODE: usize = 8;
 const PRUNE_EVERY: Duration = Duration::from_secs(3_600);
+/// How often uses of tokens are looked through; of each token at most one a minute is due.
+const NOTE_EVERY: Duration = Duration::from_secs(10);
 /// How long the parts may take to end after a signal.
 const STOP_LIMIT: Duration = Duration::from_secs(8);
 
@@ -71,12 +76,14 @@ pub async fn run(settings: Settings) -> Result<()> {
     let writer = StatusWriter::new(store.clone(), Heard { nodes: nodes.clone(), hub: hub.clone(), processes });
     parts.add("the status writer", quiet(writer.run(published, stop.clone())));
     parts.add("the history's retention", quiet(prune_history(store.clone(), stop.clone())));
+    parts.add("the notes of when tokens are used", quiet(note_uses(store.clone(), tokens.clone(), stop.clone())));
     if let Some(socket) = settings.supervisor_socket.clone() {
         let driver = FleetDriver::new(store.clone(), socket, settings.max_workers).telling(processes_tx);
         parts.add("the fleet driver", quiet(driver.run(snapshot.clone(), stop.clone())));
     }
 
     let bounds = ads::Settings { max_streams_per_node: ADS_STREAMS_PER_NODE, ..ads::Settings::default() };
+    let gateways = Gateways { nodes: nodes.clone(), hub: hub.clone(), of_keys: |refused| refused.name == API_KEYS };
     let ads = AdsServer::with_settings((hub, drain.clone()), tokens.clone(), nodes.clone(), bounds);
     let fleet_settings = FleetSettings {
         allowed: settings.allowed_worker_ips.clone(),
@@ -93,6 +100,9 @@ pub async fn run(settings: Settings) -> Result<()> {
         snapshot,
         nodes: Arc::new(move || overview(&nodes, &seen)),
         tokens,
+        gateways,
+        hosts: Hosts::new(settings.admin_listen.ip(), &settings.admin_hosts, tls.as_ref()),
+        fresh: Arc::new(Fresh::default()),
         metrics: Arc::new({
             let telemetry = telemetry.clone();
             move || telemetry.render_metrics()
@@ -132,6 +142,24 @@ async fn prune_history(store: PgStore, stop: CancellationToken) {
             Ok(0) => {}
             Ok(lines) => tracing::info!(lines, "history beyond its retention was removed"),
             Err(error) => tracing::warn!("history was not pruned: {:#}", anyhow::Error::new(error)),
+        }
+    }
+}
+
+/// Stores when tokens were last used. A failure is no harm: the next use is stored.
+async fn note_uses(store: PgStore, tokens: Arc<TokenTable>, stop: CancellationToken) {
+    let mut tick = tokio::time::interval(NOTE_EVERY);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = tick.tick() => {}
+        }
+        let due = tokens.due();
+        if !due.is_empty()
+            && let Err(error) = store.tokens_used(&due).await
+        {
+            tracing::debug!("uses of tokens were not stored: {:#}", anyhow::Error::new(error));
         }
     }
 }

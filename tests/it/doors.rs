@@ -13,8 +13,10 @@ use envoy_types::pb::envoy::{
     },
 };
 use futures::stream;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use system_tests::{
+    client::Client,
     documents::{PATIENCE, limit, with_examples},
     tidegate::Tidegate,
     wait,
@@ -203,5 +205,123 @@ async fn a_revoked_key_is_refused_within_a_second_and_nothing_stored_is_a_usable
     let admin = fs::read_to_string(tidegate.data().join("admin-token"))?;
     ensure!(!dump.contains(admin.trim()), "the database holds the admin token");
     ensure!(!dump.contains("tgn_") && !dump.contains("tga_"), "the database holds a token");
+    Ok(())
+}
+
+/// Makes a key of the tenant and answers its id and a client that uses it.
+async fn key(tidegate: &Tidegate, tenant: &str) -> Result<(String, Client)> {
+    let (_, made) = tidegate.admin("POST", "/api/v1/api-keys", Some(json!({"tenant": tenant}).to_string())).await?;
+    ensure!(made["inForce"] == true && made["confirmed"] == json!(["gateway-0"]), "{made}");
+    let (id, key) = (made["id"].as_str().context("id")?, made["key"].as_str().context("key")?);
+    let client = Client::new(format!("http://{}", tidegate.place().gateway), Some(key.to_owned()))?;
+    // It said that the gateway knows the key.
+    let status = client.get("/v1/models").await?.status;
+    ensure!(status != 401, "status {status}");
+    Ok((id.to_owned(), client))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revocation_says_where_it_is_in_force_and_is_there() -> Result<()> {
+    let tidegate = Tidegate::start().await?;
+    let (id, client) = key(&tidegate, "one").await?;
+    let (_, revoked) = tidegate.admin("DELETE", &format!("/api/v1/api-keys/{id}"), None).await?;
+    ensure!(revoked["inForce"] == true && revoked["confirmed"] == json!(["gateway-0"]), "{revoked}");
+    // Envoy's threads take a configuration over in the same moment, not in the same instruction.
+    wait::until("the key to be refused", Duration::from_millis(500), async || {
+        let status = client.get("/v1/models").await?.status;
+        ensure!(status == 401, "status {status}");
+        Ok(())
+    })
+    .await?;
+
+    // A gateway that was here and is not: nobody knows what it takes.
+    let channel = Channel::from_shared(format!("http://{}", tidegate.place().grpc))?.connect().await?;
+    let away = node_token(&tidegate, json!({"nodeId": "gateway-9", "role": "Gateway"})).await?;
+    ensure!(ads(&channel, "gateway-9", Some(&away)).await?.is_ok());
+    // One that stands still: it is connected and does not answer.
+    let envoy = *tidegate.pids("envoy.json").iter().max().context("Envoy runs")?;
+    let (id, client) = key_at(&tidegate, "two", "gateway-9").await?;
+    signal(envoy, Signal::STOP)?;
+    let (_, revoked) = tidegate.admin("DELETE", &format!("/api/v1/api-keys/{id}?waitSeconds=1"), None).await?;
+    let said = tidegate.cli(&["api-key", "revoke", &id, "--no-wait"]).await?;
+    signal(envoy, Signal::CONT)?;
+    ensure!(revoked["inForce"] == false, "{revoked}");
+    ensure!(revoked["pending"] == json!(["gateway-0"]) && revoked["disconnected"] == json!(["gateway-9"]), "{revoked}");
+    ensure!(said.out.contains("NOT YET at gateway-0") && said.out.contains("gateway-9 not connected"), "{said:?}");
+    wait::until("the key to be refused", PATIENCE, async || {
+        let status = client.get("/v1/models").await?.status;
+        ensure!(status == 401, "status {status}");
+        Ok(())
+    })
+    .await
+}
+
+/// As [`key`], while a gateway is away.
+async fn key_at(tidegate: &Tidegate, tenant: &str, away: &str) -> Result<(String, Client)> {
+    wait::until("the gateway to be gone", PATIENCE, async || {
+        let (_, made) = tidegate.admin("POST", "/api/v1/api-keys", Some(json!({"tenant": tenant}).to_string())).await?;
+        ensure!(made["disconnected"] == json!([away]) && made["inForce"] == false, "{made}");
+        let (id, key) = (made["id"].as_str().context("id")?, made["key"].as_str().context("key")?);
+        Ok((id.to_owned(), Client::new(format!("http://{}", tidegate.place().gateway), Some(key.to_owned()))?))
+    })
+    .await
+}
+
+fn signal(pid: i32, signal: Signal) -> Result<()> {
+    Ok(kill_process(Pid::from_raw(pid).context("pid 0")?, signal)?)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_token_for_a_live_gateway_is_refused_and_a_rotation_cuts_nobody_off() -> Result<()> {
+    let tidegate = Tidegate::start().await?;
+    let create = ["node-token", "create", "--node-id", "gateway-0", "--role", "gateway"];
+    let refused = tidegate.cli(&create).await?;
+    ensure!(
+        refused.status == Some(1) && refused.err.contains("TG-1344") && refused.err.contains("--rotate"),
+        "{refused:?}"
+    );
+    let rotated = tidegate.cli(&[&create[..], &["--rotate"]].concat()).await?;
+    ensure!(rotated.status == Some(0) && rotated.out.starts_with("tgn_"), "{rotated:?}");
+    ensure!(rotated.err.contains("taken until"), "{rotated:?}");
+    // Longer than an open stream goes without a look at its token.
+    tokio::time::sleep(Duration::from_secs(7)).await;
+    tidegate.synced(1).await.context("the gateway was cut off")?;
+    let (_, client) = key(&tidegate, "acme").await?;
+    ensure!(client.get("/v1/models").await?.status != 401, "a change after the rotation reaches it");
+    let listed = tidegate.ok(&["node-token", "list"]).await?;
+    ensure!(listed.lines().filter(|line| line.starts_with("gateway-0")).count() == 2, "{listed}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_admin_token_has_a_name_and_an_end_that_a_restart_does_not_undo() -> Result<()> {
+    let tidegate = Tidegate::start().await?;
+    let alice = tidegate.ok(&["admin-token", "create", "--name", "alice"]).await?;
+    let file = tidegate.scratch("alice.token");
+    fs::write(&file, alice)?;
+    let file = file.to_string_lossy().into_owned();
+    let policy = "apiVersion: tidegate.dev/v1alpha1\nkind: RateLimitPolicy\nmetadata: {name: a}\nspec:\n  \
+                  targetRefs: [{kind: Model, name: m}]\n  limits: [{name: all, requests: {rate: 1, window: 1s}}]\n";
+    let document = tidegate.scratch("a.yaml");
+    fs::write(&document, policy)?;
+    tidegate.ok(&["apply", "-f", &document.to_string_lossy(), "--token-file", &file]).await?;
+    let history = tidegate.ok(&["history"]).await?;
+    ensure!(history.contains("alice"), "{history}");
+    // The token of the data directory goes; the file stays, and the next start does not take it over again.
+    let listed = tidegate.ok(&["admin-token", "list"]).await?;
+    let first = listed.lines().find(|l| l.contains("admin-")).and_then(|l| l.split_whitespace().next());
+    let first = first.context("the first token")?.to_owned();
+    tidegate.ok(&["admin-token", "revoke", &first, "--token-file", &file]).await?;
+    ensure!(tidegate.cli(&["get", "models"]).await?.status == Some(77), "it was revoked");
+    let serve = *tidegate.pids("tidegate serve").first().context("serve runs")?;
+    Tidegate::kill_9(serve)?;
+    wait::until("the control plane to be back", PATIENCE, async || {
+        ensure!(!tidegate.pids("tidegate serve").is_empty() && !tidegate.pids("tidegate serve").contains(&serve));
+        tidegate.ok(&["get", "models", "--token-file", &file]).await.map(drop)
+    })
+    .await?;
+    ensure!(tidegate.cli(&["get", "models"]).await?.status == Some(77), "a restart let it in again");
+    let last = tidegate.cli(&["admin-token", "revoke", "alice", "--token-file", &file]).await?;
+    ensure!(last.status == Some(1) && last.err.contains("TG-1346"), "{last:?}");
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! `api-key` and `node-token`: made once, shown once.
+//! `api-key`: made once, shown once. A key works, and no longer works, where the gateways say so.
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
@@ -12,14 +12,16 @@ use crate::error::Error;
 pub enum ApiKeyCommand {
     /// Make a key; it is shown this once
     #[command(
-        after_help = "Examples:\n  tidegate api-key create --tenant acme\n  tidegate api-key create --tenant acme --expires-in 86400 -o json"
+        after_help = "Examples:\n  tidegate api-key create --tenant acme\n  tidegate api-key create --tenant acme --expires-in 1d -o json"
     )]
     Create(CreateKeyArgs),
     /// List the keys, without the keys themselves
     #[command(after_help = "Example:\n  tidegate api-key list")]
     List(ListKeysArgs),
-    /// Make a key useless, within a second, everywhere
-    #[command(after_help = "Example:\n  tidegate api-key revoke 0190b0a46f1c7c3e9b1a2f6f3c1d5e77")]
+    /// Make a key useless, and say where it is already
+    #[command(
+        after_help = "It waits up to 5 s until every connected gateway refuses the key. A gateway that is not connected takes it until it is back;\nwhich ones that are is said.\n\nExamples:\n  tidegate api-key revoke 0190b0a46f1c7c3e9b1a2f6f3c1d5e77\n  tidegate api-key revoke 0190b0a46f1c7c3e9b1a2f6f3c1d5e77 --no-wait -o json"
+    )]
     Revoke(RevokeKeyArgs),
 }
 
@@ -30,9 +32,12 @@ pub struct CreateKeyArgs {
     pub tenant: String,
     #[arg(long)]
     pub description: Option<String>,
-    /// Seconds until the key ends; without it, when it is revoked
-    #[arg(long, value_name = "SECONDS")]
+    /// How long the key lives: seconds, or such as 90m, 12h, 30d. Without it, until it is revoked
+    #[arg(long, value_name = "TIME", value_parser = seconds)]
     pub expires_in: Option<u64>,
+    /// Do not wait until the gateways know the key
+    #[arg(long)]
+    pub no_wait: bool,
     #[arg(short, long, value_enum, default_value_t)]
     pub output: TextFormat,
     #[command(flatten)]
@@ -51,48 +56,37 @@ pub struct ListKeysArgs {
 pub struct RevokeKeyArgs {
     /// Id of the key, as `list` shows it
     pub id: String,
-    #[command(flatten)]
-    pub connect: ConnectArgs,
-}
-
-#[derive(Clone, Debug, clap::Subcommand)]
-pub enum NodeTokenCommand {
-    /// Make the token of a gateway or worker; it is shown this once, and replaces an earlier one
-    #[command(
-        after_help = "Examples:\n  tidegate node-token create --node-id gateway-1 --role gateway > gateway-1.token\n  tidegate node-token create --node-id w-1 --role worker --pool default/chat > w-1.token"
-    )]
-    Create(CreateTokenArgs),
-    /// Make a node's token useless
-    #[command(after_help = "Example:\n  tidegate node-token revoke gateway-1")]
-    Revoke(RevokeTokenArgs),
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
-pub enum Role {
-    Gateway,
-    Worker,
-}
-
-#[derive(Clone, Debug, clap::Args)]
-pub struct CreateTokenArgs {
+    /// Do not wait until the gateways refuse the key
     #[arg(long)]
-    pub node_id: String,
-    #[arg(long, value_enum)]
-    pub role: Role,
-    /// NAMESPACE/NAME of the worker's pool
-    #[arg(long, required_if_eq("role", "worker"))]
-    pub pool: Option<String>,
+    pub no_wait: bool,
     #[arg(short, long, value_enum, default_value_t)]
     pub output: TextFormat,
     #[command(flatten)]
     pub connect: ConnectArgs,
 }
 
-#[derive(Clone, Debug, clap::Args)]
-pub struct RevokeTokenArgs {
-    pub node_id: String,
-    #[command(flatten)]
-    pub connect: ConnectArgs,
+/// `90`, `90s`, `15m`, `12h` or `30d` as seconds.
+pub(super) fn seconds(text: &str) -> Result<u64, String> {
+    let (number, unit) = match text.find(|c: char| !c.is_ascii_digit()) {
+        None => (text, 1),
+        Some(at) => {
+            let unit = match &text[at..] {
+                "s" => 1,
+                "m" => 60,
+                "h" => 3_600,
+                "d" => 86_400,
+                _ => 0,
+            };
+            (&text[..at], unit)
+        }
+    };
+    let seconds = number.parse::<u64>().ok().and_then(|n| n.checked_mul(unit)).filter(|n| *n > 0);
+    seconds.ok_or_else(|| "expected seconds, or a number with s, m, h or d, such as 30d".to_owned())
+}
+
+/// What tells the server not to wait.
+fn wait(no_wait: bool) -> &'static [(&'static str, &'static str)] {
+    if no_wait { &[("waitSeconds", "0")] } else { &[] }
 }
 
 pub async fn api_key(command: &ApiKeyCommand) -> Result<String, Error> {
@@ -106,8 +100,12 @@ pub async fn api_key(command: &ApiKeyCommand) -> Result<String, Error> {
             })
         }
         ApiKeyCommand::Revoke(args) => {
-            args.connect.client()?.delete(&["api", "v1", "api-keys", &args.id], &[]).await?;
-            Ok(format!("api-key/{} revoked\n", args.id))
+            let client = args.connect.client()?;
+            let answer = client.delete(&["api", "v1", "api-keys", &args.id], wait(args.no_wait)).await?;
+            Ok(match args.output {
+                TextFormat::Json => output::json(&answer),
+                TextFormat::Text => format!("api-key/{} revoked; {}\n", args.id, where_revoked(&answer)),
+            })
         }
     }
 }
@@ -120,49 +118,66 @@ async fn create_key(args: &CreateKeyArgs) -> Result<String, Error> {
     if let Some(seconds) = args.expires_in {
         body["expiresInSeconds"] = json!(seconds);
     }
-    let answer = args.connect.client()?.post(&["api", "v1", "api-keys"], &[], &body).await?;
+    let answer = args.connect.client()?.post(&["api", "v1", "api-keys"], wait(args.no_wait), &body).await?;
     if args.output == TextFormat::Json {
         return Ok(output::json(&answer));
     }
     eprintln!("api-key/{} created for tenant {}; the key is shown only now:", at(&answer, "/id"), args.tenant);
+    if answer.get("inForce") == Some(&Value::Bool(false)) {
+        eprintln!("{}", where_created(&answer));
+    }
     Ok(format!("{}\n", at(&answer, "/key")))
+}
+
+fn names(answer: &Value, field: &str) -> Vec<String> {
+    let names = answer.get(field).and_then(Value::as_array).into_iter().flatten();
+    names.filter_map(|name| name.as_str().map(str::to_owned)).collect()
+}
+
+/// Where a revocation is in force, and where it is not.
+pub fn where_revoked(answer: &Value) -> String {
+    let (confirmed, pending) = (names(answer, "confirmed"), names(answer, "pending"));
+    let disconnected = names(answer, "disconnected");
+    let mut parts = vec![match confirmed.as_slice() {
+        [] => "no gateway has confirmed it".to_owned(),
+        nodes => format!("refused at {}", nodes.join(", ")),
+    }];
+    if !pending.is_empty() {
+        parts.push(format!("NOT YET at {}, which may still take it", pending.join(", ")));
+    }
+    if !disconnected.is_empty() {
+        parts.push(format!(
+            "{} not connected: a gateway that runs goes on taking the key until it is back (if it is gone for good, revoke its node token)",
+            disconnected.join(", ")
+        ));
+    }
+    parts.join("\n  ")
+}
+
+fn where_created(answer: &Value) -> String {
+    let waiting = [names(answer, "pending"), names(answer, "disconnected")].concat();
+    match waiting.as_slice() {
+        [] => "no gateway knows the key yet".to_owned(),
+        nodes => format!("not known yet at {}", nodes.join(", ")),
+    }
 }
 
 /// One line per key.
 pub fn key_table(items: &[Value], now: DateTime<Utc>) -> String {
     let row = |k: &Value| {
-        let ended = DateTime::parse_from_rfc3339(&at(k, "/expiresAt")).is_ok_and(|at| at <= now);
-        let state = match at(k, "/revokedAt").as_str() {
-            "-" if ended => "expired".to_owned(),
-            "-" => "active".to_owned(),
-            revoked => format!("revoked {revoked}"),
-        };
+        let state = state(k, now);
         vec![at(k, "/id"), at(k, "/tenant"), state, at(k, "/createdAt"), at(k, "/expiresAt"), at(k, "/description")]
     };
     let rows: Vec<Vec<String>> = items.iter().map(row).collect();
     table(&["ID", "TENANT", "STATE", "CREATED", "EXPIRES", "DESCRIPTION"], &rows)
 }
 
-pub async fn node_token(command: &NodeTokenCommand) -> Result<String, Error> {
-    match command {
-        NodeTokenCommand::Create(args) => {
-            let role = match args.role {
-                Role::Gateway => "Gateway",
-                Role::Worker => "Worker",
-            };
-            let mut body = json!({"nodeId": args.node_id, "role": role});
-            if let Some(pool) = &args.pool {
-                body["pool"] = json!(pool);
-            }
-            let answer = args.connect.client()?.post(&["api", "v1", "node-tokens"], &[], &body).await?;
-            Ok(match args.output {
-                TextFormat::Json => output::json(&answer),
-                TextFormat::Text => format!("{}\n", at(&answer, "/token")),
-            })
-        }
-        NodeTokenCommand::Revoke(args) => {
-            args.connect.client()?.delete(&["api", "v1", "node-tokens", &args.node_id], &[]).await?;
-            Ok(format!("node-token/{} revoked\n", args.node_id))
-        }
+/// `active`, `expired` or `revoked <time>`, of a key or a token.
+pub(super) fn state(item: &Value, now: DateTime<Utc>) -> String {
+    let ended = DateTime::parse_from_rfc3339(&at(item, "/expiresAt")).is_ok_and(|at| at <= now);
+    match at(item, "/revokedAt").as_str() {
+        "-" if ended => "expired".to_owned(),
+        "-" => "active".to_owned(),
+        revoked => format!("revoked {revoked}"),
     }
 }

@@ -13,6 +13,7 @@ mod nodes;
 mod objects;
 mod output;
 mod start;
+mod tokens;
 
 use std::process::ExitCode;
 
@@ -87,9 +88,12 @@ enum Command {
     /// Keys with which tenants call the gateway
     #[command(subcommand)]
     ApiKey(keys::ApiKeyCommand),
+    /// Tokens with which people and programs use the admin API
+    #[command(subcommand)]
+    AdminToken(tokens::AdminTokenCommand),
     /// Tokens with which gateways and workers connect
     #[command(subcommand)]
-    NodeToken(keys::NodeTokenCommand),
+    NodeToken(tokens::NodeTokenCommand),
     /// Print the file with which an Envoy of your own starts
     #[command(
         after_help = "Its listener is the control plane's --gateway-listen; the bootstrap does not name it.\n\nExamples:\n  tidegate bootstrap --node-id gateway-1 --token-file gateway-1.token > envoy.json\n  tidegate bootstrap --node-id gateway-1 --token-file /run/tg/token --grpc 127.0.0.1:18001 --admin-socket /run/tg/admin.sock"
@@ -203,6 +207,7 @@ fn run(command: Command) -> Result<u8, Error> {
         | Command::Adopt(_)
         | Command::ProxyStatus(_)
         | Command::ApiKey(_)
+        | Command::AdminToken(_)
         | Command::NodeToken(_) => {}
     }
     let (text, status) = start::runtime(false)?.block_on(remote(&command))?;
@@ -234,7 +239,8 @@ async fn remote(command: &Command) -> Result<(String, u8), Error> {
         Command::Rollback(args) => history::rollback(args).await,
         Command::ProxyStatus(args) => nodes::proxy_status(args).await,
         Command::ApiKey(command) => keys::api_key(command).await,
-        Command::NodeToken(command) => keys::node_token(command).await,
+        Command::AdminToken(command) => tokens::admin_token(command).await,
+        Command::NodeToken(command) => tokens::node_token(command).await,
         Command::Up(_)
         | Command::Serve(_)
         | Command::CheckConfig(_)

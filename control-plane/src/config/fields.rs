@@ -143,6 +143,15 @@ pub const FIELDS: &[Field] = &[
     ),
     row!("admin_tls_key_file", "admin-tls-key-file", Both, Shape::One, "", "FILE", "PEM private key of the admin API"),
     row!(
+        "admin_hosts",
+        "admin-hosts",
+        Both,
+        Shape::Many,
+        "",
+        "NAME",
+        "Further names by which the admin API may be called; loopback's and the certificate's always may"
+    ),
+    row!(
         "log_level",
         "log-level",
         Both,

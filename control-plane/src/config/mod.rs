@@ -81,6 +81,8 @@ pub struct Settings {
     pub otlp_endpoint: Option<String>,
     pub require_api_key: bool,
     pub allowed_worker_ips: Vec<IpAddr>,
+    /// Names by which the admin API may be called, besides loopback's and the certificate's.
+    pub admin_hosts: Vec<String>,
     pub supervisor_socket: Option<PathBuf>,
     /// Whether a lost admin token is replaced by another.
     pub new_admin_token: bool,

@@ -49,6 +49,7 @@ fn the_precedence_holds_for_every_setting() {
             "require_api_key" | "new_admin_token" => ["true", "false", "true"][usize::from(n)].to_owned(),
             "cors_origins" => format!("https://app{n}.example.com"),
             "allowed_worker_ips" => format!("10.0.0.{n}"),
+            "admin_hosts" => format!("admin{n}.example"),
             "max_body_bytes" => (2048 + n).to_string(),
             "max_workers" | "drain_timeout_seconds" => (1 + n).to_string(),
             "database_url" => format!("postgres://u:p{n}@h/d"),

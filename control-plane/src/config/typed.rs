@@ -31,6 +31,7 @@ pub fn parse(layers: BTreeMap<&'static str, Layered>, cwd: &Path, errors: &mut V
     let otlp_endpoint = p.otlp();
     let require_api_key = p.switch("require_api_key");
     let allowed_worker_ips = p.many::<IpAddr>("allowed_worker_ips", "an IP address");
+    let admin_hosts = p.hosts("admin_hosts");
     let supervisor_socket = p.path("supervisor_socket");
     let new_admin_token = p.switch("new_admin_token");
     let model_roots = p.paths("model_roots");
@@ -53,6 +54,7 @@ pub fn parse(layers: BTreeMap<&'static str, Layered>, cwd: &Path, errors: &mut V
         otlp_endpoint,
         require_api_key: require_api_key?,
         allowed_worker_ips,
+        admin_hosts,
         supervisor_socket,
         new_admin_token: new_admin_token?,
         model_roots,
@@ -103,6 +105,23 @@ impl Parser<'_> {
             }
         }
         out
+    }
+
+    /// Host names and addresses, without scheme and port.
+    fn hosts(&mut self, key: &str) -> Vec<String> {
+        let hosts = self.many::<String>(key, "a host name or an address");
+        let plain = |host: &str| {
+            let name = !host.is_empty() && host.chars().all(|c| c.is_ascii_alphanumeric() || "-._".contains(c));
+            name || host.parse::<IpAddr>().is_ok()
+        };
+        for host in hosts.iter().filter(|host| !plain(host)) {
+            self.refuse(
+                key,
+                host,
+                "a host name or an address, without a scheme and without a port, such as admin.example",
+            );
+        }
+        hosts
     }
 
     /// After a mistake the default of the table stands in, so that the checks across settings still run.

@@ -25,8 +25,9 @@ pub const NODE_ID: &str = "gateway-0";
 /// # Errors
 /// When the token cannot be had or a file cannot be written.
 pub async fn prepare(settings: &Settings, program: PathBuf, client: &Client) -> Result<Launch, Error> {
-    let answer =
-        client.post(&["api", "v1", "node-tokens"], &[], &json!({"nodeId": NODE_ID, "role": "Gateway"})).await?;
+    // The Envoy of an earlier start is gone, and its token with it.
+    let wanted = json!({"nodeId": NODE_ID, "role": "Gateway", "rotate": true, "graceSeconds": 0});
+    let answer = client.post(&["api", "v1", "node-tokens"], &[], &wanted).await?;
     let token = answer.get("token").and_then(|t| t.as_str()).unwrap_or_default();
     if token.is_empty() {
         return Err(Error::Answer { url: settings.admin_url(), reason: "no node token in the answer".to_owned() });

@@ -139,7 +139,7 @@ impl Scene {
         let mut stream = UnixStream::connect(self.data.join("supervisor.sock")).unwrap();
         let length = body.len();
         let request = format!(
-            "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
+            "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
         );
         stream.write_all(request.as_bytes()).unwrap();
         let mut text = String::new();
@@ -154,7 +154,7 @@ impl Scene {
         let address = format!("127.0.0.1:{}", self.ports[0]);
         eventually("/readyz to say 200", || {
             let mut stream = TcpStream::connect(&address).ok()?;
-            stream.write_all(b"GET /readyz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").ok()?;
+            stream.write_all(b"GET /readyz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").ok()?;
             let mut text = String::new();
             stream.read_to_string(&mut text).ok()?;
             text.starts_with("HTTP/1.1 200").then_some(())

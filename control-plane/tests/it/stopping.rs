@@ -22,7 +22,7 @@ fn an_open_request_is_answered_after_the_signal() {
     let mut stream = TcpStream::connect(&address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     let head = format!(
-        "POST /api/v1/apply HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\ncontent-type: application/json\r\n\
+        "POST /api/v1/apply HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {}\r\ncontent-type: application/json\r\n\
          content-length: 2\r\nexpect: 100-continue\r\nconnection: close\r\n\r\n",
         token.trim()
     );

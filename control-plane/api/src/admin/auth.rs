@@ -44,7 +44,7 @@ impl Gatekeeper {
         Self { tokens, source, failures, quiet: Arc::default() }
     }
 
-    fn refuse(&self, path: &str) -> ApiError {
+    fn refuse(&self, path: &str, sent: bool) -> ApiError {
         self.failures.add(1, &[]);
         let mut quiet = self.quiet.lock().unwrap_or_else(PoisonError::into_inner);
         quiet.held_back += 1;
@@ -52,7 +52,7 @@ impl Gatekeeper {
             tracing::warn!(path, failures = quiet.held_back, "admin API: a request without a valid token");
             *quiet = Quiet { last: Some(Instant::now()), held_back: 0 };
         }
-        ApiError::Unauthorized
+        if sent { ApiError::WrongToken } else { ApiError::NoToken }
     }
 }
 
@@ -69,7 +69,10 @@ pub async fn check(State(keeper): State<Gatekeeper>, mut request: Request, next:
         }
         _ => None,
     };
-    let Some(name) = name else { return Err(keeper.refuse(request.uri().path())) };
+    let Some(name) = name else {
+        let sent = request.headers().contains_key(header::AUTHORIZATION);
+        return Err(keeper.refuse(request.uri().path(), sent));
+    };
     request.extensions_mut().insert(Author { name: name.to_string(), source: keeper.source });
     Ok(next.run(request).await)
 }

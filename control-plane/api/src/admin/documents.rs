@@ -1,7 +1,5 @@
 //! Documents of a request on their way to the store: read, checked, compared with what is there. It must never store
 //! anything that is not a [`ValidObject`].
-use std::collections::BTreeSet;
-
 use tidegate_policy::{
     kinds::Kind,
     ports::{ANY_REVISION, Author, Everything, ObjectKey, Outcome, StoreError, StoredObject},
@@ -10,6 +8,7 @@ use tidegate_policy::{
 
 use super::{
     AdminState, ApiError,
+    fresh::Change,
     input::{Precondition, Target},
 };
 
@@ -62,34 +61,17 @@ fn only(mut written: Vec<(StoredObject, Outcome)>) -> Result<(StoredObject, Outc
 
 /// Warnings about the policies as they would be after `changed`, one list per changed object.
 pub async fn warnings(state: &AdminState, changed: &[StoredObject]) -> Result<Vec<Vec<String>>, ApiError> {
-    said_of(state, changed, overlay).await
+    said_of(state, changed, Change::Written).await
 }
 
 /// Warnings about the policies as they would be without an object.
 pub async fn warnings_without(state: &AdminState, gone: &StoredObject) -> Result<Vec<String>, ApiError> {
-    let without = |all: &mut Everything, gone: &[StoredObject]| {
-        all.objects.retain(|o| gone.iter().all(|g| g.key != o.key));
-    };
-    Ok(said_of(state, std::slice::from_ref(gone), without).await?.concat())
+    Ok(said_of(state, std::slice::from_ref(gone), Change::Gone).await?.concat())
 }
 
-async fn said_of(
-    state: &AdminState,
-    changed: &[StoredObject],
-    change: fn(&mut Everything, &[StoredObject]),
-) -> Result<Vec<Vec<String>>, ApiError> {
-    let mut all = state.store.read_all().await?;
-    let changed = changed.to_vec();
-    // Not on a thread that answers others: this takes as long as there are objects.
-    let said = tokio::task::spawn_blocking(move || {
-        let namespaces: BTreeSet<String> = changed.iter().map(|o| o.key.object.namespace.clone()).collect();
-        // References stay within a namespace.
-        all.objects.retain(|o| namespaces.contains(&o.key.object.namespace));
-        all.fleet.retain(|worker| namespaces.contains(&worker.pool.namespace));
-        change(&mut all, &changed);
-        super::explain::warnings(&all, &changed)
-    });
-    said.await.map_err(|_| ApiError::Internal)
+async fn said_of(state: &AdminState, changed: &[StoredObject], change: Change) -> Result<Vec<Vec<String>>, ApiError> {
+    let made = state.fresh.with(&state.store, changed, change).await?;
+    Ok(super::explain::warnings(&made, changed))
 }
 
 /// Puts objects that are not stored yet in the place of the stored ones.

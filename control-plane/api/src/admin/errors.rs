@@ -24,7 +24,11 @@ pub enum ApiError {
     #[error("{}", store_text(.0))]
     Store(#[from] StoreError),
     #[error("send `Authorization: Bearer <admin token>`; the token is in the file admin-token of the data directory")]
-    Unauthorized,
+    NoToken,
+    #[error(
+        "the token that was sent opens nothing here: it is of another server, was revoked or has expired, or is no admin token"
+    )]
+    WrongToken,
     #[error("the body is larger than {limit} bytes")]
     BodyTooLarge { limit: usize },
     #[error("{what}")]
@@ -39,6 +43,28 @@ pub enum ApiError {
     MethodNotAllowed { method: String },
     #[error("the request took longer than {seconds} s and was given up; a write may or may not have happened")]
     TimedOut { seconds: u64 },
+    #[error("the body did not arrive within {seconds} s; nothing was done")]
+    SlowBody { seconds: u64 },
+    #[error("{what}; a request names the host that it is for exactly once")]
+    NoHost { what: &'static str },
+    #[error(
+        "this server is not called {host:?}; call it by its address or as localhost, or name the host in the setting adminHosts"
+    )]
+    OtherHost { host: String },
+    #[error(
+        "the request comes from a page of {origin:?} in a browser; if that page may use the admin API, name its host in the setting adminHosts"
+    )]
+    OtherOrigin { origin: String },
+    #[error(
+        "{node_id} has a token already ({since}); with another it would be cut off. `rotate` (--rotate) makes one and lets the old one live on for a while"
+    )]
+    NodeHasToken { node_id: String, since: String },
+    #[error("an admin token named {name:?} is there already; choose another name, or revoke it first")]
+    NameTaken { name: String },
+    #[error(
+        "{name:?} is the last admin token that opens anything: without it nobody gets in. Make another first, or revoke it with `force` (--force)"
+    )]
+    LastAdminToken { name: String },
     #[error("{what}")]
     NotReady { what: &'static str },
     #[error("too many requests are being answered at once; try again")]
@@ -59,6 +85,10 @@ impl ApiError {
             Self::Store(StoreError::Unavailable(_)) => {
                 Row(S::SERVICE_UNAVAILABLE, "TG-1200", "The policy store cannot be used")
             }
+            Self::Store(StoreError::Unfit { code, .. }) => {
+                Row(S::SERVICE_UNAVAILABLE, code, "The policy store cannot be used")
+            }
+            Self::Store(StoreError::Busy { .. }) => Row(S::SERVICE_UNAVAILABLE, "TG-1218", "Too many at once"),
             Self::Store(StoreError::Conflict { .. }) => Row(S::CONFLICT, "TG-1201", "The object changed meanwhile"),
             Self::Store(StoreError::OwnedElsewhere { .. }) => {
                 Row(S::CONFLICT, "TG-1202", "The object is owned by another door")
@@ -67,7 +97,7 @@ impl ApiError {
             Self::Store(StoreError::BadRequest { .. }) => {
                 Row(S::BAD_REQUEST, "TG-1204", "The store refused the request")
             }
-            Self::Unauthorized => Row(S::UNAUTHORIZED, "TG-1302", "A valid admin token is needed"),
+            Self::NoToken | Self::WrongToken => Row(S::UNAUTHORIZED, "TG-1302", "A valid admin token is needed"),
             Self::BodyTooLarge { .. } => Row(S::PAYLOAD_TOO_LARGE, "TG-1303", "The body is too large"),
             Self::BadQuery { .. } => Row(S::BAD_REQUEST, "TG-1304", "The path, query or a header is wrong"),
             Self::BadBody { .. } => Row(S::BAD_REQUEST, "TG-1305", "The body is wrong"),
@@ -75,6 +105,13 @@ impl ApiError {
             Self::UnknownPath { .. } => Row(S::NOT_FOUND, "TG-1307", "No such address"),
             Self::MethodNotAllowed { .. } => Row(S::METHOD_NOT_ALLOWED, "TG-1308", "No such method here"),
             Self::TimedOut { .. } => Row(S::SERVICE_UNAVAILABLE, "TG-1309", "The request took too long"),
+            Self::SlowBody { .. } => Row(S::REQUEST_TIMEOUT, "TG-1340", "The body came too slowly"),
+            Self::NoHost { .. } => Row(S::BAD_REQUEST, "TG-1341", "No Host, or more than one"),
+            Self::OtherHost { .. } => Row(S::MISDIRECTED_REQUEST, "TG-1342", "This server has another name"),
+            Self::OtherOrigin { .. } => Row(S::FORBIDDEN, "TG-1343", "A page of another origin"),
+            Self::NodeHasToken { .. } => Row(S::CONFLICT, "TG-1344", "The node has a token"),
+            Self::NameTaken { .. } => Row(S::CONFLICT, "TG-1345", "The name is taken"),
+            Self::LastAdminToken { .. } => Row(S::CONFLICT, "TG-1346", "The last admin token"),
             Self::NotReady { .. } => Row(S::SERVICE_UNAVAILABLE, "TG-1310", "Not ready yet"),
             Self::Overloaded => Row(S::SERVICE_UNAVAILABLE, "TG-1311", "Too busy"),
             Self::Internal => Row(S::INTERNAL_SERVER_ERROR, "TG-1312", "Internal error"),
@@ -123,7 +160,9 @@ fn store_text(error: &StoreError) -> String {
         StoreError::Conflict { .. }
         | StoreError::OwnedElsewhere { .. }
         | StoreError::NotFound { .. }
-        | StoreError::BadRequest { .. } => error.to_string(),
+        | StoreError::BadRequest { .. }
+        | StoreError::Unfit { .. }
+        | StoreError::Busy { .. } => error.to_string(),
     }
 }
 
@@ -165,6 +204,7 @@ impl From<&Rejection> for Mistake {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let problem = self.problem();
+        let pause = if let Self::Store(StoreError::Busy { retry_after_s, .. }) = &self { *retry_after_s } else { 1 };
         let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, Json(problem)).into_response();
         let headers = response.headers_mut();
@@ -173,7 +213,11 @@ impl IntoResponse for ApiError {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"tidegate\""));
         }
         if status == StatusCode::SERVICE_UNAVAILABLE {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            headers.insert(header::RETRY_AFTER, pause.into());
+        }
+        // What is left of a body that was given up is not read as the next request.
+        if status == StatusCode::REQUEST_TIMEOUT {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         response
     }

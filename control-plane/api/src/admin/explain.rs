@@ -4,22 +4,21 @@ use std::collections::BTreeSet;
 use axum::{Json, extract::State};
 use serde_json::Value;
 use tidegate_policy::{
-    compile::{CompileInput, compile},
     diff,
     explain::{ExplainRequest, Explanation, explain as answer},
     kinds::Kind,
-    ports::{Everything, StoredObject},
+    ports::StoredObject,
     snapshot::Target,
     status::{ConditionStatus, ObjectStatus, RESOLVED_REFS},
     warnings,
 };
 
-use super::{AdminState, ApiError, Problem, input::JsonBody, render::intent};
+use super::{AdminState, ApiError, Problem, fresh::Made, input::JsonBody, render::intent};
 
-/// What is allowed but probably not meant about each of `changed`, with all policies as in `all`: of the object itself, and of the
-/// model that it serves or is. An object that is not in `all` was deleted: then also what still names it. Nothing is said twice.
-pub fn warnings(all: &Everything, changed: &[StoredObject]) -> Vec<Vec<String>> {
-    let compiled = compile(&CompileInput { everything: all, now: chrono::Utc::now() });
+/// What is allowed but probably not meant about each of `changed`, with all policies as in `made`: of the object itself, and of the
+/// model that it serves or is. An object that is not there was deleted: then also what still names it. Nothing is said twice.
+pub fn warnings(made: &Made, changed: &[StoredObject]) -> Vec<Vec<String>> {
+    let Made { all, compiled } = made;
     let mut said = BTreeSet::new();
     let mut about = |object: &StoredObject| {
         let mut found = match compiled.statuses.get(&object.key) {

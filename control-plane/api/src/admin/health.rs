@@ -7,7 +7,9 @@ use super::{AdminState, ApiError, Problem};
 use crate::nodes::NodesAnswer;
 
 /// Alive: answers whatever the database does.
-#[utoipa::path(get, path = "/healthz", tag = "health", security(()), responses((status = 200, description = "Alive", body = Value)))]
+#[utoipa::path(get, path = "/healthz", tag = "health", security(()),
+    responses((status = 200, description = "Alive", body = Value),
+              (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub async fn healthz() -> Json<Value> {
     Json(json!({"status": "ok"}))
 }
@@ -15,7 +17,8 @@ pub async fn healthz() -> Json<Value> {
 /// Ready: the store can be written, and the first snapshot is compiled.
 #[utoipa::path(get, path = "/readyz", tag = "health", security(()),
     responses((status = 200, description = "Ready", body = Value),
-              (status = 503, body = Problem, content_type = "application/problem+json")))]
+              (status = 503, body = Problem, content_type = "application/problem+json"),
+              (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub async fn readyz(State(state): State<AdminState>) -> Result<Json<Value>, ApiError> {
     let Some(revision) = state.snapshot.borrow().as_ref().map(|s| s.revision) else {
         return Err(ApiError::NotReady { what: "no snapshot is compiled yet" });
@@ -25,7 +28,9 @@ pub async fn readyz(State(state): State<AdminState>) -> Result<Json<Value>, ApiE
 }
 
 /// Prometheus text.
-#[utoipa::path(get, path = "/metrics", tag = "health", security(()), responses((status = 200, body = String, content_type = "text/plain")))]
+#[utoipa::path(get, path = "/metrics", tag = "health", security(()),
+    responses((status = 200, body = String, content_type = "text/plain"),
+              (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub async fn metrics(State(state): State<AdminState>) -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], (state.metrics)())
 }

@@ -1,5 +1,7 @@
 //! What a request says, read strictly: an unknown query parameter, a bad path or a bad header is an error with a code, never
 //! ignored. Reading only; what it means is the handlers' business.
+use std::time::Duration;
+
 use axum::{
     body::Bytes,
     extract::{FromRequest, FromRequestParts, Path, Query, Request, rejection::BytesRejection},
@@ -16,6 +18,9 @@ const DEFAULT_PAGE: u32 = 100;
 /// Longest page.
 const MAX_PAGE: u32 = 500;
 
+/// Longest wait for a body. Shorter than the whole request may take, so that who sends too slowly is told that.
+const BODY_LIMIT: Duration = Duration::from_secs(10);
+
 /// A whole body, at most [`MAX_BODY`] bytes.
 pub struct Body(pub Bytes);
 
@@ -23,9 +28,10 @@ impl<S: Send + Sync> FromRequest<S> for Body {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
-        match Bytes::from_request(request, state).await {
-            Ok(bytes) => Ok(Self(bytes)),
-            Err(e) => Err(match &e {
+        match tokio::time::timeout(BODY_LIMIT, Bytes::from_request(request, state)).await {
+            Ok(Ok(bytes)) => Ok(Self(bytes)),
+            Err(_) => Err(ApiError::SlowBody { seconds: BODY_LIMIT.as_secs() }),
+            Ok(Err(e)) => Err(match &e {
                 BytesRejection::FailedToBufferBody(inner) if inner.status() == StatusCode::PAYLOAD_TOO_LARGE => {
                     ApiError::BodyTooLarge { limit: MAX_BODY }
                 }
@@ -57,7 +63,7 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for InPath<
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let path = Path::<T>::from_request_parts(parts, state).await;
-        path.map(|Path(value)| Self(value)).map_err(|e| ApiError::BadQuery { what: e.body_text() })
+        path.map(|Path(value)| Self(value)).map_err(|e| ApiError::BadQuery { what: plain_words(&e.body_text()) })
     }
 }
 
@@ -69,8 +75,23 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for InQuery<T> {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let query = Query::<T>::from_request_parts(parts, state).await;
-        query.map(|Query(value)| Self(value)).map_err(|e| ApiError::BadQuery { what: e.body_text() })
+        query.map(|Query(value)| Self(value)).map_err(|e| ApiError::BadQuery { what: plain_words(&e.body_text()) })
     }
+}
+
+/// What the readers of numbers and switches say, in words for a person who never saw this program's language.
+fn plain_words(said: &str) -> String {
+    let mut text = said.to_owned();
+    for (theirs, ours) in [
+        ("invalid digit found in string", "expected a whole number"),
+        ("cannot parse integer from empty string", "expected a whole number"),
+        ("number too large to fit in target type", "the number is too large"),
+        ("number too small to fit in target type", "the number is too small"),
+        ("provided string was not `true` or `false`", "expected true or false"),
+    ] {
+        text = text.replace(theirs, ours);
+    }
+    text
 }
 
 /// Of every write.
@@ -167,8 +188,14 @@ pub fn precondition(headers: &HeaderMap) -> Result<Precondition, ApiError> {
             .and_then(|t| t.parse().ok())
             .filter(|n| *n >= 1)
             .map(Precondition::Revision)
-            .ok_or_else(|| bad("If-Match takes one ETag such as \"42\", or *")),
-        (None, Some(_)) => Err(bad("If-None-Match takes only *")),
-        (Some(_), Some(_)) => Err(bad("If-Match and If-None-Match exclude each other")),
+            .ok_or_else(|| {
+                bad(&format!(
+                    "If-Match is {tag}; it takes one ETag as an answer of this API names it, such as \"42\", or *"
+                ))
+            }),
+        (None, Some(tag)) => {
+            Err(bad(&format!("If-None-Match is {tag}; it takes only *, which means: only if there is none")))
+        }
+        (Some(_), Some(_)) => Err(bad("If-Match and If-None-Match exclude each other; send one of them")),
     }
 }

@@ -1,36 +1,32 @@
-//! API keys of tenants and tokens of nodes. What can be used is in the answer that makes it, and nowhere else.
+//! API keys of tenants. What can be used is in the answer that makes it, and nowhere else.
 use axum::{Json, extract::State};
-use chrono::{Duration, Utc};
+use chrono::{DateTime, Duration, Utc};
 use http::{HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use tidegate_policy::{
-    documents::name_problem,
-    ports::{ApiKey, NodeIdentity, NodeRole},
-    validate::tenant_problem,
-};
+use tidegate_policy::{ports::ApiKey, validate::tenant_problem};
 use utoipa::ToSchema;
 
 use super::{
     AdminState, ApiError, Problem,
+    in_force::{InForce, WaitQuery, confirmed},
     input::{InPath, InQuery, JsonBody, PageQuery, page_size},
     render,
 };
-use crate::credentials::{ApiKeyRequest, make_api_key, make_node_token};
+use crate::credentials::{ApiKeyRequest, make_api_key};
 
 const LONGEST_DESCRIPTION: usize = 256;
-const LONGEST_NODE_ID: usize = 128;
 /// Ten years, in seconds.
-const LONGEST_LIFE: u64 = 10 * 365 * 86_400;
+pub(super) const LONGEST_LIFE: u64 = 10 * 365 * 86_400;
 
 /// An answer that holds a secret is not to be kept by anything on the way.
-type Created = (StatusCode, [(header::HeaderName, HeaderValue); 1], Json<Value>);
+pub(super) type Created = (StatusCode, [(header::HeaderName, HeaderValue); 1], Json<Value>);
 
-fn created(body: Value) -> Created {
+pub(super) fn created(body: Value) -> Created {
     (StatusCode::CREATED, [(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))], Json(body))
 }
 
-fn bad(what: impl Into<String>) -> ApiError {
+pub(super) fn bad(what: impl Into<String>) -> ApiError {
     ApiError::BadBody { what: what.into() }
 }
 
@@ -47,6 +43,24 @@ pub struct NewApiKey {
     pub expires_in_seconds: Option<u64>,
 }
 
+/// When a life of so many seconds, if it has an end, ends.
+pub(super) fn end(seconds: Option<u64>, now: DateTime<Utc>) -> Result<Option<DateTime<Utc>>, ApiError> {
+    match seconds {
+        None => Ok(None),
+        Some(s @ 1..=LONGEST_LIFE) => Ok(Some(now + Duration::seconds(i64::try_from(s).unwrap_or(1)))),
+        Some(_) => Err(bad(format!("expiresInSeconds: 1 to {LONGEST_LIFE}"))),
+    }
+}
+
+/// The key and where the change is in force.
+fn with(mut body: Value, more: &InForce) -> Value {
+    let more = serde_json::to_value(more).unwrap_or_default();
+    if let (Some(map), Value::Object(more)) = (body.as_object_mut(), more) {
+        map.extend(more);
+    }
+    body
+}
+
 fn shown(key: &ApiKey) -> Value {
     json!({
         "id": key.id,
@@ -58,14 +72,17 @@ fn shown(key: &ApiKey) -> Value {
     })
 }
 
-/// Makes an API key. The answer's `key` is shown this once; what is kept can check it, not make it.
-#[utoipa::path(post, path = "/api/v1/api-keys", tag = "keys", request_body = NewApiKey,
+/// Makes an API key. The answer's `key` is shown this once; what is kept can check it, not make it. The answer comes when every gateway
+/// takes the key, or after `waitSeconds`, and says which do.
+#[utoipa::path(post, path = "/api/v1/api-keys", tag = "keys", request_body = NewApiKey, params(WaitQuery),
     responses((status = 201, body = ref("#/components/schemas/CreatedApiKey")),
               (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub async fn create_api_key(
     State(state): State<AdminState>,
+    InQuery(wait): InQuery<WaitQuery>,
     JsonBody(new): JsonBody<NewApiKey>,
 ) -> Result<Created, ApiError> {
+    let deadline = wait.deadline()?;
     if let Some(problem) = tenant_problem(&new.tenant) {
         return Err(bad(format!("tenant: {problem}")));
     }
@@ -73,15 +90,12 @@ pub async fn create_api_key(
         return Err(bad(format!("description: at most {LONGEST_DESCRIPTION} bytes, no control characters")));
     }
     let now = Utc::now();
-    let expires_at = match new.expires_in_seconds {
-        None => None,
-        Some(s @ 1..=LONGEST_LIFE) => Some(now + Duration::seconds(i64::try_from(s).unwrap_or(1))),
-        Some(_) => return Err(bad(format!("expiresInSeconds: 1 to {LONGEST_LIFE}"))),
-    };
+    let expires_at = end(new.expires_in_seconds, now)?;
     let request = ApiKeyRequest { tenant: new.tenant, description: new.description, expires_at };
     let (secret, key) = make_api_key(request, now).map_err(|_| ApiError::Internal)?;
     state.credentials.add_api_key(&key).await?;
-    let mut body = shown(&key);
+    let known = confirmed(&state, deadline, |snapshot| snapshot.api_keys.contains_key(&key.id)).await;
+    let mut body = with(shown(&key), &known);
     if let Some(map) = body.as_object_mut() {
         map.insert("key".to_owned(), secret.expose().into());
     }
@@ -101,71 +115,18 @@ pub async fn list_api_keys(
     Ok(Json(json!({"metadata": {"continue": page.next}, "items": items})))
 }
 
-/// Revokes an API key; the gateway refuses it within a second.
-#[utoipa::path(delete, path = "/api/v1/api-keys/{id}", tag = "keys", params(("id" = String, Path,)),
-    responses((status = 200, body = ref("#/components/schemas/ApiKey")),
+/// Revokes an API key. The answer comes when every gateway refuses the key, or after `waitSeconds`, and says which do: `inForce` is false
+/// while any gateway may still take it. The key is revoked whatever the answer says.
+#[utoipa::path(delete, path = "/api/v1/api-keys/{id}", tag = "keys", params(("id" = String, Path,), WaitQuery),
+    responses((status = 200, body = ref("#/components/schemas/ChangedApiKey")),
               (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub async fn revoke_api_key(
     State(state): State<AdminState>,
     InPath(id): InPath<String>,
+    InQuery(wait): InQuery<WaitQuery>,
 ) -> Result<Json<Value>, ApiError> {
-    Ok(Json(shown(&state.credentials.revoke_api_key(&id).await?)))
-}
-
-/// Which node gets a token.
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct NewNodeToken {
-    /// The node's id, as it says it in xDS: 1 to 128 of ASCII letters, digits, `-`, `_`, `.`.
-    pub node_id: String,
-    pub role: RoleName,
-    /// `<namespace>/<name>` of the worker's pool; only for `Worker`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pool: Option<String>,
-}
-
-/// What a node is.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize, ToSchema)]
-pub enum RoleName {
-    Gateway,
-    Worker,
-}
-
-/// Makes a token for a node, in place of its earlier one. The answer's `token` is shown this once.
-#[utoipa::path(post, path = "/api/v1/node-tokens", tag = "keys", request_body = NewNodeToken,
-    responses((status = 201, body = ref("#/components/schemas/CreatedNodeToken")),
-              (status = "default", body = Problem, content_type = "application/problem+json")))]
-pub async fn create_node_token(
-    State(state): State<AdminState>,
-    JsonBody(new): JsonBody<NewNodeToken>,
-) -> Result<Created, ApiError> {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
-    if new.node_id.is_empty() || new.node_id.len() > LONGEST_NODE_ID || !new.node_id.bytes().all(plain) {
-        return Err(bad(format!("nodeId: 1 to {LONGEST_NODE_ID} of ASCII letters, digits, `-`, `_`, `.`")));
-    }
-    let role = match (new.role, new.pool) {
-        (RoleName::Gateway, None) => NodeRole::Gateway,
-        (RoleName::Gateway, Some(_)) => return Err(bad("pool: only a Worker has one")),
-        (RoleName::Worker, None) => return Err(bad("pool: missing; a Worker has one, as <namespace>/<name>")),
-        (RoleName::Worker, Some(pool)) => match pool.split_once('/') {
-            Some((ns, name)) if name_problem(ns).is_none() && name_problem(name).is_none() => NodeRole::Worker { pool },
-            _ => return Err(bad("pool: expected <namespace>/<name>")),
-        },
-    };
-    let identity = NodeIdentity { node_id: new.node_id, role };
-    let (secret, token) = make_node_token(identity, Utc::now()).map_err(|_| ApiError::Internal)?;
-    state.credentials.put_node_token(&token).await?;
-    Ok(created(json!({"nodeId": token.identity.node_id, "role": token.identity.role, "token": secret.expose()})))
-}
-
-/// Revokes a node's token; its open streams end when they are next checked, and it cannot come back.
-#[utoipa::path(delete, path = "/api/v1/node-tokens/{node_id}", tag = "keys", params(("node_id" = String, Path,)),
-    responses((status = 204, description = "Revoked"),
-              (status = "default", body = Problem, content_type = "application/problem+json")))]
-pub async fn revoke_node_token(
-    State(state): State<AdminState>,
-    InPath(node_id): InPath<String>,
-) -> Result<StatusCode, ApiError> {
-    state.credentials.revoke_node_token(&node_id).await?;
-    Ok(StatusCode::NO_CONTENT)
+    let deadline = wait.deadline()?;
+    let key = state.credentials.revoke_api_key(&id).await?;
+    let refused = confirmed(&state, deadline, |snapshot| !snapshot.api_keys.contains_key(&key.id)).await;
+    Ok(Json(with(shown(&key), &refused)))
 }

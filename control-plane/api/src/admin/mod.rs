@@ -6,16 +6,21 @@ mod auth;
 mod documents;
 mod errors;
 mod explain;
+mod fresh;
 mod guard;
 mod health;
 mod history;
+mod hosts;
+mod in_force;
 mod input;
 mod keys;
+mod node_tokens;
 mod objects;
 mod openapi;
 mod render;
 mod routes;
 mod serve;
+mod tokens;
 
 use std::sync::Arc;
 
@@ -28,6 +33,9 @@ use tidegate_policy::{
 use tokio::sync::watch;
 
 pub use errors::{ApiError, Problem};
+pub use fresh::Fresh;
+pub use hosts::Hosts;
+pub use in_force::{Gateways, InForce};
 pub use openapi::document as openapi_document;
 pub use render::document;
 pub use routes::router;
@@ -50,6 +58,11 @@ pub struct AdminState {
     /// Every node and what it has: the answer of `/api/v1/nodes`, `NodesAnswer`.
     pub nodes: Arc<dyn Fn() -> Value + Send + Sync>,
     pub tokens: Arc<TokenTable>,
+    /// What the gateways were told of the API keys, and what they answered.
+    pub gateways: Gateways,
+    /// Which names this server answers to.
+    pub hosts: Hosts,
+    pub fresh: Arc<Fresh>,
     /// Prometheus text.
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
     /// What explain must know of the gateways besides the policies.

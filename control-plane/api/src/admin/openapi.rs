@@ -95,8 +95,19 @@ fn answers() -> Map<String, Value> {
     });
     let key_fields = ["id", "tenant", "description", "createdAt", "expiresAt", "revokedAt"];
     let api_key = object(&key_fields, key.clone());
+    let nodes = json!({"type": "array", "items": text});
+    let force_fields = ["inForce", "confirmed", "pending", "disconnected"];
+    for (name, schema) in [
+        ("inForce", json!({"type": "boolean", "description": "Every gateway that is known has confirmed the change."})),
+        ("confirmed", nodes.clone()),
+        ("pending", nodes.clone()),
+        ("disconnected", nodes),
+    ] {
+        key[name] = schema;
+    }
+    let changed_key = object(&[&key_fields[..], &force_fields].concat(), key.clone());
     key["key"] = json!({"type": "string", "description": "The key itself; shown this once."});
-    let created_key = object(&[&key_fields[..], &["key"]].concat(), key);
+    let created_key = object(&[&key_fields[..], &force_fields, &["key"]].concat(), key);
     let revision = object(
         &["revision", "at", "author", "source", "kind", "namespace", "name", "outcome", "spec"],
         json!({
@@ -116,6 +127,7 @@ fn answers() -> Map<String, Value> {
         ("Revision", revision),
         ("RevisionList", object(&["metadata", "items"], json!({"metadata": page, "items": list("Revision")}))),
         ("ApiKey", api_key),
+        ("ChangedApiKey", changed_key),
         ("CreatedApiKey", created_key),
         (
             "ApiKeyList",
@@ -124,15 +136,46 @@ fn answers() -> Map<String, Value> {
                 json!({"metadata": object(&["continue"], json!({"continue": next})), "items": list("ApiKey")}),
             ),
         ),
-        (
-            "CreatedNodeToken",
-            object(
-                &["nodeId", "role", "token"],
-                json!({"nodeId": text, "role": {}, "token": {"type": "string", "description": "Shown this once."}}),
-            ),
-        ),
     ]
     .into_iter()
+    .chain(tokens(&next))
     .map(|(name, schema)| (name.to_owned(), schema))
     .collect()
+}
+
+/// Answers about tokens of administrators and nodes.
+fn tokens(next: &Value) -> [(&'static str, Value); 6] {
+    let (text, time) = (json!({"type": "string"}), json!({"type": "string", "format": "date-time"}));
+    let maybe_time = json!({"type": ["string", "null"], "format": "date-time"});
+    let once = |what: &str| json!({"type": "string", "description": format!("The token, {what}...; shown this once.")});
+    let listed = |of: &str| {
+        object(
+            &["metadata", "items"],
+            json!({"metadata": object(&["continue"], json!({"continue": next})), "items": list(of)}),
+        )
+    };
+    let mut admin = json!({
+        "id": text, "name": text, "createdAt": time, "expiresAt": maybe_time, "revokedAt": maybe_time, "lastUsedAt": maybe_time,
+    });
+    let admin_fields = ["id", "name", "createdAt", "expiresAt", "revokedAt", "lastUsedAt"];
+    let admin_token = object(&admin_fields, admin.clone());
+    admin["token"] = once("tga_");
+    let created_admin = object(&[&admin_fields[..], &["token"]].concat(), admin);
+    let role = reference("RoleName");
+    let node = json!({
+        "nodeId": text, "role": role, "pool": {"type": ["string", "null"]}, "createdAt": time, "endsAt": maybe_time,
+        "lastUsedAt": maybe_time,
+    });
+    let created_node = json!({
+        "nodeId": text, "role": role, "pool": text, "token": once("tgn_"), "earlierTokensUntil": maybe_time,
+        "warnings": {"type": "array", "items": text},
+    });
+    [
+        ("AdminToken", admin_token),
+        ("CreatedAdminToken", created_admin),
+        ("AdminTokenList", listed("AdminToken")),
+        ("NodeToken", object(&["nodeId", "role", "pool", "createdAt", "endsAt", "lastUsedAt"], node)),
+        ("NodeTokenList", listed("NodeToken")),
+        ("CreatedNodeToken", object(&["nodeId", "role", "token", "earlierTokensUntil", "warnings"], created_node)),
+    ]
 }

@@ -12,8 +12,9 @@ use super::{
     explain,
     guard::{self, Guard},
     health, history,
+    hosts::{self, Hosts},
     input::InPath,
-    keys, objects, openapi,
+    keys, node_tokens, objects, openapi, tokens,
 };
 
 /// Requests answered at once, probes aside.
@@ -35,8 +36,10 @@ pub(super) fn protected() -> OpenApiRouter<AdminState> {
         .routes(routes!(history::rollback))
         .routes(routes!(keys::create_api_key, keys::list_api_keys))
         .routes(routes!(keys::revoke_api_key))
-        .routes(routes!(keys::create_node_token))
-        .routes(routes!(keys::revoke_node_token))
+        .routes(routes!(tokens::create_admin_token, tokens::list_admin_tokens))
+        .routes(routes!(tokens::revoke_admin_token))
+        .routes(routes!(node_tokens::create_node_token, node_tokens::list_node_tokens))
+        .routes(routes!(node_tokens::revoke_node_token))
         .routes(routes!(health::nodes))
 }
 
@@ -63,16 +66,18 @@ pub fn router(state: AdminState) -> Router {
     let (probes, _) = probes().split_for_parts();
     let (alive, _) = alive().split_for_parts();
     let main = protected.route_layer(middleware::from_fn_with_state(keeper, auth::check)).merge(open);
+    let guarded = |router, places| guarded(router, places, &state.hosts);
     guarded(main.fallback(unknown), IN_FLIGHT)
         .merge(guarded(probes, PROBES_IN_FLIGHT))
         .merge(guarded(alive, usize::MAX))
         .with_state(state)
 }
 
-fn guarded(router: Router<AdminState>, places: usize) -> Router<AdminState> {
+fn guarded(router: Router<AdminState>, places: usize, hosts: &Hosts) -> Router<AdminState> {
     router
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(middleware::from_fn_with_state(hosts.clone(), hosts::check))
         .layer(middleware::from_fn_with_state(Guard::new(places), guard::watch))
 }
 
@@ -85,7 +90,9 @@ async fn wrong_method(method: Method) -> ApiError {
 }
 
 /// This document.
-#[utoipa::path(get, path = "/openapi.json", tag = "health", security(()), responses((status = 200, body = Value)))]
+#[utoipa::path(get, path = "/openapi.json", tag = "health", security(()),
+    responses((status = 200, body = Value),
+              (status = "default", body = Problem, content_type = "application/problem+json")))]
 async fn description() -> Json<Value> {
     Json(openapi::document().clone())
 }

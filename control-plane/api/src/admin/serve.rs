@@ -35,7 +35,11 @@ impl BindError {
 
 /// A certificate chain and its key, read and checked.
 #[derive(Clone)]
-pub struct Tls(Arc<rustls::ServerConfig>);
+pub struct Tls {
+    config: Arc<rustls::ServerConfig>,
+    /// Host names of the certificate.
+    names: Vec<String>,
+}
 
 impl Tls {
     /// From PEM files.
@@ -47,14 +51,25 @@ impl Tls {
         let chain = CertificateDer::pem_file_iter(certificates).map_err(wrong)?;
         let chain = chain.collect::<Result<Vec<_>, _>>().map_err(wrong)?;
         let key = PrivateKeyDer::from_pem_file(key).map_err(wrong)?;
+        let names = chain.first().map(names).unwrap_or_default();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut config = rustls::ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .and_then(|b| b.with_no_client_auth().with_single_cert(chain, key))
             .map_err(|e| BindError::Tls(Box::new(e)))?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        Ok(Self(Arc::new(config)))
+        Ok(Self { config: Arc::new(config), names })
     }
+
+    /// Host names that the certificate is for, `*.` in front for one label.
+    pub(super) fn names(&self) -> Vec<String> {
+        self.names.clone()
+    }
+}
+
+fn names(certificate: &CertificateDer<'_>) -> Vec<String> {
+    let Ok(parsed) = webpki::EndEntityCert::try_from(certificate) else { return Vec::new() };
+    parsed.valid_dns_names().map(str::to_owned).collect()
 }
 
 impl std::fmt::Debug for Tls {
@@ -99,7 +114,7 @@ pub async fn serve(
             server.http_builder().http1().header_read_timeout(Duration::from_secs(10));
             server.handle(handle).serve(service).await
         }
-        Some(Tls(config)) => {
+        Some(Tls { config, .. }) => {
             let config = RustlsConfig::from_config(config);
             let mut server = axum_server::from_tcp_rustls(listener, config).map_err(BindError::Serve)?;
             server.http_builder().http1().header_read_timeout(Duration::from_secs(10));

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use ring::signature::{ED25519, UnparsedPublicKey};
-use tidegate_policy::ports::NodeRole;
+use tidegate_policy::ports::{Everything, NodeAuth as _, NodeRole};
 
 use super::*;
 
@@ -87,4 +87,37 @@ fn debug_shows_no_secret() {
     table.replace(&Everything { admin_tokens: vec![stored], ..Everything::default() });
     let shown = format!("{secret:?} {table:?}");
     assert!(!shown.contains("tga_"), "{shown}");
+}
+
+#[test]
+fn a_token_ends_by_itself_and_its_uses_are_due_once_a_minute() {
+    let (live, stored) = make_admin_token("live").unwrap();
+    let (over, mut ended) = make_admin_token("over").unwrap();
+    ended.expires_at = Some(Utc::now() - chrono::Duration::seconds(1));
+    let (old, mut rotated) = make_node_token(node("w1"), Utc::now()).unwrap();
+    rotated.ends_at = Some(Utc::now() + chrono::Duration::hours(1));
+    let (gone, mut replaced) = make_node_token(node("w1"), Utc::now()).unwrap();
+    replaced.ends_at = Some(Utc::now());
+    let table = TokenTable::new();
+    let everything = Everything {
+        admin_tokens: vec![stored.clone(), ended.clone()],
+        node_tokens: vec![rotated.clone(), replaced.clone()],
+        ..Everything::default()
+    };
+    table.replace(&everything);
+    assert!(table.due().is_empty());
+    assert_eq!(table.admin(over.expose()), None);
+    assert_eq!(table.authenticate(gone.expose()), None);
+    assert!(table.knows(&stored.sha256) && !table.knows(&ended.sha256) && !table.knows(&replaced.sha256));
+    assert!(table.admin(live.expose()).is_some() && table.authenticate(old.expose()).is_some());
+    assert!(table.knows_node("w1") && !table.knows_node("w2"));
+    let mut due: Vec<Vec<u8>> = table.due().into_iter().map(|(hash, _)| hash).collect();
+    let mut used = vec![stored.sha256.clone(), rotated.sha256];
+    due.sort();
+    used.sort();
+    assert_eq!(due, used, "what was refused was not used");
+    assert!(table.admin(live.expose()).is_some() && table.due().is_empty(), "noted less than a minute ago");
+    assert!(table.last_used(&stored.sha256).is_some());
+    table.replace(&Everything::default());
+    assert!(table.last_used(&stored.sha256).is_none(), "what is gone is forgotten");
 }

@@ -5,16 +5,18 @@ use axum::{Router, body::Body};
 use http::{HeaderMap, Method, Request, StatusCode};
 use serde_json::{Value, json};
 use tidegate_api::{
-    admin::{AdminState, router},
+    admin::{AdminState, Fresh, Gateways, Hosts, router},
     credentials::{TokenTable, make_admin_token},
+    nodes::NodeRegistry,
 };
 use tidegate_policy::{
     compile::{CompileInput, compile},
     explain::GatewayFacts,
-    ports::{CredentialStore, ObjectStore, Source},
+    ports::{AdminTokenAdded, CredentialStore, ObjectStore, Source},
     snapshot::Snapshot,
 };
 use tidegate_store::PgStore;
+use tidegate_xds::Hub;
 use tokio::sync::watch;
 use tower::ServiceExt;
 
@@ -72,7 +74,7 @@ impl App {
     pub async fn on(url: &str) -> Self {
         let store = PgStore::connect(url).await.unwrap();
         let (secret, token) = make_admin_token("tester").unwrap();
-        assert!(store.add_admin_token(&token).await.unwrap());
+        assert_eq!(store.add_admin_token(&token).await.unwrap(), AdminTokenAdded::Added);
         let (snapshot, receiver) = watch::channel(None);
         let tokens = Arc::new(TokenTable::new());
         let state = AdminState {
@@ -81,6 +83,13 @@ impl App {
             snapshot: receiver,
             nodes: Arc::new(|| json!({"items": []})),
             tokens: Arc::clone(&tokens),
+            gateways: Gateways {
+                nodes: NodeRegistry::new(),
+                hub: watch::channel(Arc::new(Hub::default())).1,
+                of_keys: |refused| refused.name == "tidegate.api-keys",
+            },
+            hosts: Hosts::new([127, 0, 0, 1].into(), &["admin.example".to_owned()], None),
+            fresh: Arc::new(Fresh::default()),
             metrics: Arc::new(|| "tidegate_up 1\n".to_owned()),
             gateway: GatewayFacts { require_api_key: true },
             source: Source::Rest,
@@ -106,8 +115,14 @@ impl App {
         self.snapshot.send_replace(Some(Arc::new(compiled.snapshot)));
     }
 
+    /// Sends a request to localhost, unless it names another host, and checks the answer against the OpenAPI document.
+    pub async fn send(&self, mut request: Request<Body>) -> Answer {
+        request.headers_mut().entry("host").or_insert(http::HeaderValue::from_static("localhost"));
+        self.send_as_it_is(request).await
+    }
+
     /// Sends a request as it is, and checks the answer against the OpenAPI document.
-    pub async fn send(&self, request: Request<Body>) -> Answer {
+    pub async fn send_as_it_is(&self, request: Request<Body>) -> Answer {
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let response = self.router.clone().oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();

@@ -63,12 +63,15 @@ async fn the_document_is_served_and_lists_every_route() {
     assert_eq!(
         listed,
         [
+            "DELETE /api/v1/admin-tokens/{id}",
             "DELETE /api/v1/api-keys/{id}",
             "DELETE /api/v1/namespaces/{namespace}/{plural}/{name}",
             "DELETE /api/v1/node-tokens/{node_id}",
+            "GET /api/v1/admin-tokens",
             "GET /api/v1/api-keys",
             "GET /api/v1/namespaces/{namespace}/{plural}",
             "GET /api/v1/namespaces/{namespace}/{plural}/{name}",
+            "GET /api/v1/node-tokens",
             "GET /api/v1/nodes",
             "GET /api/v1/revisions",
             "GET /api/v1/{plural}",
@@ -77,6 +80,7 @@ async fn the_document_is_served_and_lists_every_route() {
             "GET /metrics",
             "GET /openapi.json",
             "GET /readyz",
+            "POST /api/v1/admin-tokens",
             "POST /api/v1/api-keys",
             "POST /api/v1/apply",
             "POST /api/v1/diff",

@@ -1,8 +1,8 @@
-//! API keys and node tokens over REST, and what of them is left in the database: nothing that opens anything.
+//! API keys over REST, and what of keys and tokens is left in the database: nothing that opens anything.
 use axum::body::Body;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::json;
-use tidegate_policy::ports::{NodeAuth, NodeRole, ObjectStore};
+use tidegate_policy::ports::ObjectStore;
 
 use super::{app::App, pg};
 
@@ -10,8 +10,9 @@ use super::{app::App, pg};
 async fn an_api_key_is_shown_once_listed_and_revoked() {
     let app = App::start().await;
     let body = json!({"tenant": "acme", "description": "first", "expiresInSeconds": 3600}).to_string();
-    let made = app.post("/api/v1/api-keys", body).await.expect(201);
+    let made = app.post("/api/v1/api-keys?waitSeconds=0", body).await.expect(201);
     assert_eq!(made.header("cache-control"), "no-store");
+    assert_eq!(made.json["inForce"], false, "no snapshot has it yet");
     let key = made.json["key"].as_str().unwrap().to_owned();
     assert!(key.starts_with("tg_ey"));
     let id = made.json["id"].as_str().unwrap().to_owned();
@@ -19,7 +20,8 @@ async fn an_api_key_is_shown_once_listed_and_revoked() {
     assert_eq!((&listed.json["items"][0]["id"], &listed.json["items"][0]["revokedAt"]), (&json!(id), &json!(null)));
     assert!(!listed.text.contains(&key) && !listed.text.contains("\"key\""));
     assert_eq!(app.store.read_all().await.unwrap().api_keys.len(), 1);
-    let revoked = app.delete(&format!("/api/v1/api-keys/{id}")).await.expect(200);
+    app.delete(&format!("/api/v1/api-keys/{id}?waitSeconds=11")).await.problem(400, "TG-1304");
+    let revoked = app.delete(&format!("/api/v1/api-keys/{id}?waitSeconds=0")).await.expect(200);
     assert!(revoked.json["revokedAt"].is_string());
     assert!(app.store.read_all().await.unwrap().api_keys.is_empty());
     app.delete("/api/v1/api-keys/none").await.problem(404, "TG-1203");
@@ -46,44 +48,10 @@ async fn a_bad_request_for_a_key_makes_none() {
 }
 
 #[tokio::test]
-async fn a_node_token_names_its_node_until_it_is_replaced_or_revoked() {
-    let app = App::start().await;
-    let make = |body: serde_json::Value| {
-        let app = &app;
-        async move { app.post("/api/v1/node-tokens", body.to_string()).await }
-    };
-    let worker = json!({"nodeId": "w1", "role": "Worker", "pool": "default/chat"});
-    let first = make(worker.clone()).await.expect(201).json["token"].as_str().unwrap().to_owned();
-    assert!(app.tokens.authenticate(&first).is_none(), "known once the store is read again");
-    app.refresh().await;
-    let identity = app.tokens.authenticate(&first).unwrap();
-    assert_eq!(identity.role, NodeRole::Worker { pool: "default/chat".to_owned() });
-    let second = make(worker).await.expect(201).json["token"].as_str().unwrap().to_owned();
-    app.refresh().await;
-    assert!(app.tokens.authenticate(&first).is_none() && app.tokens.authenticate(&second).is_some());
-    app.delete("/api/v1/node-tokens/w1").await.expect(204);
-    app.refresh().await;
-    assert!(app.tokens.authenticate(&second).is_none());
-    app.delete("/api/v1/node-tokens/w1").await.problem(404, "TG-1203");
-    make(json!({"nodeId": "gw", "role": "Gateway"})).await.expect(201);
-    for bad in [
-        json!({"nodeId": "w", "role": "Worker"}),
-        json!({"nodeId": "w", "role": "Worker", "pool": "chat"}),
-        json!({"nodeId": "w", "role": "Worker", "pool": "a/b/c"}),
-        json!({"nodeId": "g", "role": "Gateway", "pool": "a/b"}),
-        json!({"nodeId": "", "role": "Gateway"}),
-        json!({"nodeId": "a b", "role": "Gateway"}),
-        json!({"nodeId": "g", "role": "gateway"}),
-    ] {
-        make(bad).await.problem(400, "TG-1305");
-    }
-}
-
-#[tokio::test]
 async fn a_dump_of_the_database_holds_nothing_that_opens_anything() {
     let server = pg::Server::start(&[]);
     let app = App::on(&server.database()).await;
-    let key = app.post("/api/v1/api-keys", json!({"tenant": "acme"}).to_string()).await.expect(201);
+    let key = app.post("/api/v1/api-keys?waitSeconds=0", json!({"tenant": "acme"}).to_string()).await.expect(201);
     let node =
         app.post("/api/v1/node-tokens", json!({"nodeId": "gw", "role": "Gateway"}).to_string()).await.expect(201);
     let database = app.url.split('/').nth(3).unwrap().split('?').next().unwrap();

@@ -5,6 +5,7 @@
 mod app;
 mod bad_input;
 mod contract;
+mod hosts;
 mod interloper;
 mod keys;
 mod objects;
@@ -13,3 +14,4 @@ mod pg;
 mod schema;
 mod serving;
 mod streams;
+mod tokens;

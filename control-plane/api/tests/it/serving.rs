@@ -178,3 +178,55 @@ async fn over_tls_it_answers_whoever_trusts_its_certificate() {
     );
     served.abort();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fifty_writes_at_once_at_many_objects_are_all_answered_and_readiness_does_not_suffer() {
+    let app = App::start().await;
+    for batch in 0..20 {
+        let many: Vec<String> = (0..100).map(|n| limit(&format!("l{batch}-{n}"), &format!("m{n}"), 1)).collect();
+        app.post("/api/v1/apply", super::app::documents(&many)).await.expect(200);
+    }
+    let busy = Arc::new(std::sync::atomic::AtomicBool::new(true));
+    let probe = tokio::spawn({
+        let (app, busy) = (app.clone(), busy.clone());
+        async move {
+            while busy.load(std::sync::atomic::Ordering::Relaxed) {
+                app.get("/readyz").await.expect(200);
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+    });
+    let writers = (0..50).map(|n| {
+        let app = app.clone();
+        tokio::spawn(async move {
+            let path = format!("/api/v1/namespaces/default/ratelimitpolicies/w{n}");
+            let answer = app.put(&path, limit(&format!("w{n}"), "nothing", 1)).await.expect(201);
+            assert!(!answer.header("warning").is_empty(), "its target is not there: {:?}", answer.headers);
+        })
+    });
+    for writer in futures::future::join_all(writers).await {
+        writer.unwrap();
+    }
+    busy.store(false, std::sync::atomic::Ordering::Relaxed);
+    probe.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_body_that_comes_too_slowly_is_told_that_and_nothing_is_done() {
+    let app = App::start().await;
+    let body = Body::from_stream(futures::stream::pending::<Result<Vec<u8>, std::io::Error>>());
+    let answer = app.post("/api/v1/apply", body).await.problem(408, "TG-1340");
+    assert_eq!(answer.header("connection"), "close");
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_query_or_a_header_is_said_with_what_was_sent() {
+    let app = App::start().await;
+    let said = |answer: super::app::Answer| answer.json["detail"].as_str().unwrap().to_owned();
+    let limit = said(app.get("/api/v1/models?limit=many").await.problem(400, "TG-1304"));
+    assert!(limit.contains("limit") && limit.contains("expected a whole number"), "{limit}");
+    let path = "/api/v1/namespaces/default/models/m";
+    let tag = app.call((Method::DELETE, path), &[("if-match", "abc")], Body::empty()).await.problem(400, "TG-1304");
+    let tag = said(tag);
+    assert!(tag.contains("abc") && tag.contains("\"42\""), "{tag}");
+}
