@@ -27,6 +27,8 @@ use crate::{
 const INTERVAL: Duration = Duration::from_secs(2);
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
+/// While the control plane is away: with what chance adds, a worker is back within a second of it.
+const LONGEST_AWAY: Duration = Duration::from_millis(660);
 /// A stream that stood this long was not refused: the next failure begins with a short wait, and is told.
 const STANDS: Duration = LONGEST_WAIT;
 const REPORTS: usize = 8;
@@ -167,10 +169,10 @@ impl Comebacks {
         if stood.is_some_and(|stood| stood >= STANDS) {
             *self = Self::default();
         }
-        let wait = self.wait;
-        self.wait = (wait * 2).min(LONGEST_WAIT);
         // That the control plane is away is told where its configuration comes from.
         let refusal = !matches!(status.code(), Code::Unavailable | Code::Cancelled | Code::Unknown | Code::Ok);
+        let wait = if refusal { self.wait } else { self.wait.min(LONGEST_AWAY) };
+        self.wait = (self.wait * 2).min(LONGEST_WAIT);
         let news = refusal && self.told.as_deref() != Some(status.message());
         if news {
             self.told = Some(status.message().to_owned());
@@ -238,7 +240,7 @@ mod tests {
         assert_eq!(told, 1);
         assert!(waits.is_sorted() && waits[0] == FIRST_WAIT && waits[5..].iter().all(|wait| *wait == LONGEST_WAIT));
         assert!(comebacks.after(None, &other).1, "another reason is news");
-        assert!(!comebacks.after(None, &away).1, "being away is told elsewhere");
+        assert_eq!(comebacks.after(None, &away), (LONGEST_AWAY, false), "being away is told elsewhere, and ends soon");
         // A stream that stood was taken: from here on all begins anew.
         assert_eq!(comebacks.after(Some(STANDS), &away), (FIRST_WAIT, false));
         assert!(comebacks.after(at_once, &refused).1);
