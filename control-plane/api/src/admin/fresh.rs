@@ -136,7 +136,7 @@ fn within(all: &Everything, namespaces: &BTreeSet<String>) -> Everything {
         objects: objects.cloned().collect(),
         fleet: fleet.cloned().collect(),
         api_keys: all.api_keys.clone(),
-        node_tokens: Vec::new(),
+        node_tokens: all.node_tokens.clone(),
         admin_tokens: Vec::new(),
     }
 }
