@@ -15,3 +15,4 @@ mod status_at_scale;
 mod status_is_true;
 mod swap;
 mod telemetry;
+mod two_doors;

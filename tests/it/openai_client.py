@@ -45,6 +45,27 @@ def embeddings(client: openai.OpenAI) -> None:
     assert cosine(one.data[0].embedding, vectors[0]) > 0.9999
 
 
+def what_changes_nothing(client: openai.OpenAI, expected: str) -> None:
+    answer = client.chat.completions.create(
+        model=CHAT,
+        messages=QUESTION,
+        temperature=0,
+        seed=2**63 - 1,
+        store=True,
+        metadata={"trace": "1"},
+        safety_identifier="somebody",
+        prompt_cache_key="questions",
+        parallel_tool_calls=False,
+        service_tier="auto",
+        reasoning_effort="none",
+        verbosity="medium",
+        n=1,
+    )
+    assert answer.choices[0].message.content == expected, answer
+    told = [{"role": "developer", "content": "Be brief."}, *QUESTION]
+    assert client.chat.completions.create(model=CHAT, messages=told, max_tokens=4).choices[0].message.content
+
+
 def refusals(client: openai.OpenAI) -> None:
     def refused(kind: type[openai.APIStatusError], call) -> openai.APIStatusError:
         try:
@@ -58,6 +79,8 @@ def refusals(client: openai.OpenAI) -> None:
 
     error = refused(openai.BadRequestError, ask(client, logit_bias={"5": 10}))
     assert error.body["param"] == "logit_bias", error.body
+    error = refused(openai.BadRequestError, ask(client, seed=2**64 - 1))
+    assert error.body["param"] == "seed", error.body
     refused(openai.NotFoundError, ask(client, model="no-such-model"))
     refused(openai.AuthenticationError, ask(client.with_options(api_key="tg_wrong")))
     good = client.api_key
@@ -72,7 +95,9 @@ def main() -> None:
     assert client.models.retrieve(CHAT).id == CHAT
     user = {"x-user-id": "one-and-the-same"}
     same_arm = client.with_options(default_headers=user)
-    assert chat(same_arm) == stream(same_arm)
+    answer = chat(same_arm)
+    assert answer == stream(same_arm)
+    what_changes_nothing(same_arm, answer)
     embeddings(client)
     refusals(client)
     print("all good")
