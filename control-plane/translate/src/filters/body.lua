@@ -258,7 +258,7 @@ function envoy_on_request(handle)
     headers:remove(name)
     headers:add(name, seen[name])
   end
-  local path = seen[":path"]:match("^[^?#]*")
+  local path = (seen[":path"] or ""):match("^[^?#]*")
   if seen[":method"] == "POST" and (path == "/v1/chat/completions" or path == "/v1/embeddings") then
     local reason = not_plain_json(seen["content-type"], seen["content-encoding"])
     if reason then
