@@ -3,11 +3,12 @@
 use std::net::SocketAddr;
 
 use anyhow::{Context, Result, ensure};
-use serde_json::Value;
+use serde_json::{Value, json};
 use system_tests::{
-    documents::with_examples,
+    documents::{PATIENCE, with_examples},
     envoy_files::{RawClient, Response},
     tidegate::Tidegate,
+    wait,
 };
 
 /// A gateway with a key, and a worker of the same model behind it.
@@ -359,6 +360,12 @@ fn embeddings(doors: &mut Doors) -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn both_doors_say_the_same_about_every_body() -> Result<()> {
     let (tidegate, client) = with_examples(&[]).await?;
+    wait::until("embeddings to be served", PATIENCE, async || {
+        let body = json!({"model": "all-minilm-l6-v2", "input": "hi"});
+        client.send(EMBEDDINGS, &body, &[]).await?.expect(200)?;
+        Ok(())
+    })
+    .await?;
     let mut chat = open(&tidegate, "default/chat-stable", client.key()).await?;
     let mut embed = open(&tidegate, "default/embed", client.key()).await?;
     tokio::task::spawn_blocking(move || {
