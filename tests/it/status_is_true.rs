@@ -126,7 +126,27 @@ async fn an_object_is_ready_only_while_it_does_what_it_says_and_says_why_not() -
         ready(&tidegate, path).await?;
     }
     ensure!(answers(&client, "tide-chat").await? == 200, "the good model does not answer");
+    a_worker_that_dies_again_and_again(&tidegate).await?;
     nodes_that_are_not_here(&tidegate).await
+}
+
+async fn a_worker_that_dies_again_and_again(tidegate: &Tidegate) -> Result<()> {
+    wait::until("the pool to say that its worker's process ends", PATIENCE, async || {
+        for pid in tidegate.pids("--node-id default.embed.0 ") {
+            let _ = Tidegate::kill_9(pid);
+        }
+        let pool = object(tidegate, "workerpools/embed").await?;
+        let ready = condition(&pool, "Ready").context("no Ready")?;
+        let says = ready["message"].as_str().unwrap_or_default();
+        ensure!(ready["reason"] == "NotStarted" && says.contains("default.embed.0"), "{ready}");
+        let model = object(tidegate, "models/all-minilm-l6-v2").await?;
+        let ready = condition(&model, "Ready").context("no Ready")?;
+        ensure!(ready["status"] == "False" && ready["reason"] == "NotServed", "{ready}");
+        Ok(())
+    })
+    .await?;
+    ready(tidegate, "workerpools/embed").await?;
+    ready(tidegate, "models/all-minilm-l6-v2").await
 }
 
 /// Tokens nobody uses, tokens nobody knows, a worker that is turned away.

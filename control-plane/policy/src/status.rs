@@ -16,6 +16,9 @@ pub const PROGRAMMED: &str = "Programmed";
 /// It does now what it says. Compile says what documents and leases tell; the status writer adds what the nodes say.
 pub const READY: &str = "Ready";
 
+/// Most reasons that a pool's status lists.
+pub const MAX_REASONS: usize = 16;
+
 /// The order in which a status shows its conditions.
 const ORDER: [&str; 4] = [ACCEPTED, RESOLVED_REFS, PROGRAMMED, READY];
 

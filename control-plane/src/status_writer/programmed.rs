@@ -58,13 +58,14 @@ pub(super) fn programmed(
         (*known, *since) = (version, BTreeMap::new());
     }
     let mut all = Progress::default();
-    let mut no_gateway = None;
+    let mut no_gateway = false;
+    let mut turned_away: &[String] = &[];
     for group in groups {
         let from = *since.entry(group.clone()).or_insert_with(|| nodes.published(&group));
         let progress = nodes.progress(&group, from, &|refused| carries(refused, key, needs));
-        if group == GATEWAY_GROUP && progress.acked.is_empty() && progress.pending.is_empty() {
-            let left = progress.absent.iter().map(|node| format!("{node} left"));
-            no_gateway = Some(left.chain(troubles.gateways.iter().cloned()).collect());
+        if group == GATEWAY_GROUP {
+            no_gateway = progress.acked.is_empty() && progress.pending.is_empty();
+            turned_away = &troubles.gateways;
         }
         all.acked.extend(progress.acked);
         all.pending.extend(progress.pending);
@@ -72,7 +73,7 @@ pub(super) fn programmed(
         all.absent.extend(progress.absent);
     }
     let idle = key.kind == Kind::WorkerPool && needs.replicas(&key.object) == 0;
-    verdict(&all, (no_gateway, idle), condition)
+    verdict(&all, (no_gateway, idle, turned_away), condition)
 }
 
 fn told_to_nobody(kind: Kind) -> &'static str {
@@ -85,7 +86,7 @@ fn told_to_nobody(kind: Kind) -> &'static str {
 
 fn verdict(
     all: &Progress,
-    (no_gateway, idle): (Option<Vec<String>>, bool),
+    (no_gateway, idle, turned_away): (bool, bool, &[String]),
     condition: impl Fn(ConditionStatus, &str, String) -> Condition,
 ) -> Condition {
     let no = |reason: &str, message: String| condition(ConditionStatus::False, reason, message);
@@ -99,12 +100,11 @@ fn verdict(
         let named = if refused.name.is_empty() { String::new() } else { format!(" {:?}", refused.name) };
         return no("Refused", format!("{node} refuses {}{named}: {}{more}", short(&refused.type_url), refused.error));
     }
-    if let Some(absent) = no_gateway {
-        let here = match absent.as_slice() {
-            [] => "no gateway is connected".to_owned(),
-            absent => format!("no gateway is connected: {}", absent.join("; ")),
-        };
-        return no("NoGateway", here);
+    let gone: Vec<String> = all.absent.iter().map(|node| format!("{node} left")).collect();
+    let gone = [gone.as_slice(), turned_away].concat().join("; ");
+    if no_gateway {
+        let why = if gone.is_empty() { gone } else { format!(": {gone}") };
+        return no("NoGateway", format!("no gateway is connected{why}"));
     }
     if !all.pending.is_empty() {
         return no(
@@ -113,8 +113,7 @@ fn verdict(
         );
     }
     if !all.absent.is_empty() {
-        let message = format!("{have} of {} have it; not connected: {}", nodes(need), all.absent.join(", "));
-        return no("Disconnected", message);
+        return no("Disconnected", format!("{have} of {} have it: {gone}", nodes(need)));
     }
     match (have, idle) {
         (0, true) => condition(ConditionStatus::True, "ScaledToZero", "no worker has to have it".to_owned()),

@@ -7,14 +7,12 @@ use tidegate_policy::{
     kinds::Kind,
     ports::{NodeIdentity, NodeRole, ObjectKey},
     snapshot::ObjectRef,
-    status::{ConditionStatus, ObjectStatus, READY, Workers},
+    status::{ConditionStatus, MAX_REASONS, ObjectStatus, READY, Workers},
 };
 
 use super::needs::Needs;
 use crate::fleet_driver::{Process, Processes};
 
-/// Most reasons that a pool's status lists.
-const MAX_REASONS: usize = 16;
 /// Causes that one message names.
 const MAX_CAUSES: usize = 3;
 
@@ -58,8 +56,8 @@ impl Troubles {
         let reports = |node: &&NodeStatus| node.worker.as_ref().is_some_and(|worker| worker.connected);
         let reporting: BTreeSet<&str> = here.iter().filter(reports).map(|node| node.node_id.as_str()).collect();
         for process in &processes.workers {
-            if let Some(text) = off(process, reporting.contains(process.node_id.as_str())) {
-                troubles.add(&process.pool, "NotStarted", text);
+            if let Some((reason, text)) = off(process, reporting.contains(process.node_id.as_str())) {
+                troubles.add(&process.pool, reason, text);
             }
         }
         troubles
@@ -104,16 +102,19 @@ impl Troubles {
 }
 
 /// Why a process is of no use to its pool.
-fn off(process: &Process, reports: bool) -> Option<String> {
+fn off(process: &Process, reports: bool) -> Option<(&'static str, String)> {
     let Process { name, node_id, .. } = process;
     let status = process.last_exit.map_or_else(String::new, |code| format!(" with status {code}"));
+    let log = format!("see logs/{name}.log");
+    let not_started = |text: String| Some(("NotStarted", text));
     match process.state.as_str() {
-        "NoProgram" => Some(format!("{node_id} is not started: tidegate-worker or libonnxruntime.so was not found")),
-        "BackingOff" => Some(format!("{node_id} ended{status} and is started again soon; see logs/{name}.log")),
+        "NoProgram" => not_started(format!("{node_id}: tidegate-worker or libonnxruntime.so was not found")),
+        "BackingOff" => not_started(format!("{node_id} ended{status} and is started again soon; {log}")),
         "Running" if process.failures > 1 && !reports => {
-            Some(format!("{node_id} ended{status} {} times in a row; see logs/{name}.log", process.failures))
+            not_started(format!("{node_id} ended{status} {} times in a row; {log}", process.failures))
         }
-        "Running" if !reports => Some(format!("{node_id} runs and reports nothing; see logs/{name}.log")),
+        // As each worker does until its first report.
+        "Running" if !reports => Some(("WorkersMissing", format!("{node_id} runs and reports nothing; {log}"))),
         _ => None,
     }
 }

@@ -6,7 +6,7 @@ use serde::Serialize;
 use tidegate_policy::ports::{NodeIdentity, NodeRole};
 use utoipa::ToSchema;
 
-use super::{NodeRegistry, NodeState, NodeStatus, RefusedCaller, pool};
+use super::{NodeRegistry, NodeState, NodeStatus, RefusedCaller, pool, view::role_name};
 use crate::ads::group_of;
 
 /// A node that is gone and has no token any more is shown this long after it was refused last.
@@ -72,13 +72,9 @@ impl NodeStatus {
 
 fn never_came(node_id: &str, role: &NodeRole) -> NodeStatus {
     let identity = NodeIdentity { node_id: node_id.to_owned(), role: role.clone() };
-    let role = match role {
-        NodeRole::Gateway => "Gateway",
-        NodeRole::Worker { .. } => "Worker",
-    };
     NodeStatus {
         node_id: node_id.to_owned(),
-        role: role.to_owned(),
+        role: role_name(role).to_owned(),
         pool: pool(&identity),
         group: group_of(&identity),
         connected: false,

@@ -134,17 +134,13 @@ pub struct WorkerLoad {
 
 impl Record {
     pub(super) fn view(&self, node_id: &str) -> NodeStatus {
-        let role = match self.identity.role {
-            NodeRole::Gateway => "Gateway",
-            NodeRole::Worker { .. } => "Worker",
-        };
         let variant = |variant| match variant {
             Variant::Sotw => "StateOfTheWorld".to_owned(),
             Variant::Delta => "Delta".to_owned(),
         };
         NodeStatus {
             node_id: node_id.to_owned(),
-            role: role.to_owned(),
+            role: role_name(&self.identity.role).to_owned(),
             pool: pool(&self.identity),
             group: self.group.clone(),
             connected: self.stream.is_some(),
@@ -162,6 +158,13 @@ impl Record {
             refused: self.refused.values().cloned().collect(),
             notes: Vec::new(),
         }
+    }
+}
+
+pub(super) fn role_name(role: &NodeRole) -> &'static str {
+    match role {
+        NodeRole::Gateway => "Gateway",
+        NodeRole::Worker { .. } => "Worker",
     }
 }
 

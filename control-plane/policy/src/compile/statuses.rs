@@ -17,11 +17,8 @@ use crate::{
     names::limit_id,
     ports::{LeasedVersion, ObjectKey, StoredObject, VersionState, WorkerLease},
     snapshot::{ObjectRef, Target},
-    status::{ACCEPTED, Condition, ConditionStatus, ObjectStatus, READY, RESOLVED_REFS, Workers},
+    status::{ACCEPTED, Condition, ConditionStatus, MAX_REASONS, ObjectStatus, READY, RESOLVED_REFS, Workers},
 };
-
-/// Most reasons that a pool's status lists.
-const MAX_REASONS: usize = 16;
 
 /// All that statuses are made from.
 pub(super) struct Statuses<'a, 'b> {
