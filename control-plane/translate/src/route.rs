@@ -160,6 +160,8 @@ fn rest(model_routes: Vec<Route>) -> Vec<Route> {
     let mut routes = model_routes;
     routes.push(refuse("model-not-found", method(path(r"/v1/models/\C*"), "GET"), &errors::MODEL_NOT_FOUND));
     routes.push(unknown);
+    // Only if the reader of bodies itself fails: never as another method.
+    routes.push(refuse("body-not-read", method(path(INFERENCE), "POST"), &errors::OTHER));
     routes.extend(fallbacks());
     routes
 }

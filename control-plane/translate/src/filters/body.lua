@@ -95,8 +95,13 @@ local function number_end(s, i)
     behind, exponent = digits_end(s, behind + ((sign == 43 or sign == 45) and 2 or 1)), true
     if not behind then return nil, "not a number" end
   end
-  if (exponent or behind - first > 300) and math.abs(tonumber(sub(s, first, behind - 1))) == math.huge then
-    return nil, "a number out of range"
+  if exponent or behind - first > 300 then
+    local text = sub(s, first, behind - 1)
+    local value = tonumber(text)
+    -- An exponent of very many digits is no number to Lua: out of range, unless it makes nothing or there is nothing.
+    local huge = value and math.abs(value) == math.huge
+      or not value and not find(text, "[eE]%-") and find(text, "^[^eE]*[1-9]")
+    if huge then return nil, "a number out of range" end
   end
   return behind - 1
 end
