@@ -115,7 +115,6 @@ fn not_json() -> Vec<Case> {
         with(r#""x":1e"#),
         with(r#""x":0x10"#),
         with(r#""x":1e400"#),
-        with(r#""x":-1e400"#),
         with(r#""x":0.5e018446744073709551616"#),
         with(&format!(r#""x":{}"#, "9".repeat(400))),
         with(r#""x":True"#),
