@@ -1,4 +1,5 @@
-//! Queue and batches of one lane: a bounded first-in first-out queue whose requests join the running batch between steps.
+//! Queue and batches of one lane: a bounded first-in first-out queue whose requests join the running batch between steps; the
+//! turns of requests with many rows ([`fair`]); and whether a request can end in time ([`Admission`], by a measured [`Pace`]).
 //! Pure: time is an argument (milliseconds of any steady clock), nothing waits, and nothing here knows what a request is.
 //!
 //! ```
@@ -12,6 +13,14 @@
 //! # Ok::<(), tidegate_scheduler::Full>(())
 //! ```
 use std::collections::{BTreeSet, VecDeque};
+
+mod admission;
+pub mod fair;
+mod pace;
+
+pub use admission::{Admission, Ask, Line};
+pub use fair::Late;
+pub use pace::{Estimate, Pace};
 
 /// Bounds of a lane; both at least 1.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
