@@ -55,8 +55,19 @@ pub enum RequestError {
     BodiesFull { max: usize },
     #[error("the inference did not end within {ms} ms")]
     TimedOut { ms: u64 },
+    #[error(
+        "others come first and the inference would not end within {ms} ms; this worker could end it {retry_after_ms} ms later"
+    )]
+    TooBusy { ms: u64, retry_after_ms: u64 },
+    #[error(
+        "the inference would not end within {ms} ms even if nobody else were here; at its measured pace this worker can do \
+         about {fits} of these {what} in that time"
+    )]
+    TooMuch { ms: u64, fits: usize, what: &'static str },
     #[error("the inference failed ({code})")]
     Engine { code: &'static str },
+    #[error("the files of this model version cannot serve this request ({code}): {reason}")]
+    ModelFiles { code: &'static str, reason: String },
     #[error("the client did not read its answer for {ms} ms")]
     SlowClient { ms: u64 },
     #[error("the answer was cut: its model version was stopped before it was complete")]
@@ -98,6 +109,9 @@ impl RequestError {
             Self::Engine { .. } => "TG-2231",
             Self::SlowClient { .. } => "TG-2232",
             Self::Cut => "TG-2233",
+            Self::ModelFiles { .. } => "TG-2234",
+            Self::TooBusy { .. } => "TG-2235",
+            Self::TooMuch { .. } => "TG-2236",
             Self::Limited { refusal } => match refusal.what {
                 Refused::Requests => "TG-2300",
                 Refused::Concurrency => "TG-2301",
@@ -129,6 +143,9 @@ impl RequestError {
             | Self::BodiesFull { .. }
             | Self::TimedOut { .. }
             | Self::Engine { .. }
+            | Self::ModelFiles { .. }
+            | Self::TooBusy { .. }
+            | Self::TooMuch { .. }
             | Self::SlowClient { .. }
             | Self::Cut
             | Self::Limited { .. } => None,

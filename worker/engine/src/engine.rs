@@ -1,6 +1,7 @@
 //! What a lane thread needs of a model: synchronous traits, one owner, no runtime. `onnx` implements them on ONNX Runtime,
 //! `fake` deterministically without weights. Nothing here knows HTTP, queues or limits.
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::error::EngineError;
 
@@ -11,6 +12,17 @@ pub struct LoadedModel {
     pub digest: String,
     pub tokenizer: Arc<dyn TextCodec>,
     pub engine: ModelEngine,
+    /// What calls took while it was loaded; nothing where nobody looked.
+    pub measured: Vec<Measured>,
+}
+
+/// An engine call and what it took.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Measured {
+    pub rows: usize,
+    /// Tokens of each row, padding included.
+    pub columns: usize,
+    pub took: Duration,
 }
 
 /// What a version can do.
@@ -55,6 +67,8 @@ pub trait ChatEngine: Send {
 /// An encoder that gives one vector per text.
 pub trait EmbeddingEngine: Send {
     fn dimensions(&self) -> usize;
+    /// Token ids are below this.
+    fn vocab_size(&self) -> usize;
     /// Tokens per text.
     fn max_sequence(&self) -> usize;
     fn max_batch(&self) -> usize;

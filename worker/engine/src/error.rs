@@ -83,8 +83,8 @@ pub enum EngineError {
     DigestDiffers { path: String, expected: String, found: String },
     #[error("{path:?} cannot be read")]
     FileRead { path: String, source: std::io::Error },
-    #[error("the graph wants external data from {location:?}, which is not among the version's files")]
-    ExternalDataNotListed { location: String },
+    #[error("the graph wants external data from {location:?}: {advice}")]
+    ExternalDataNotListed { location: String, advice: String },
     #[error("{path:?} is not among the version's files")]
     FileNotListed { path: String },
     #[error("config.json is not valid: {reason}")]
@@ -101,6 +101,16 @@ pub enum EngineError {
     TokenizerInvalid { source: Cause },
     #[error("the chat template cannot be used")]
     TemplateInvalid { source: Cause },
+    #[error("{file} does not fit the model: {reason}")]
+    TokenizerDiffers { file: String, reason: String },
+    #[error("{file} failed on a trial conversation ({roles})")]
+    TemplateTrial { file: String, roles: String, source: Cause },
+    #[error("{file} failed on a trial request ({request})")]
+    ModelTrial { file: &'static str, request: String, source: Box<EngineError> },
+    #[error("{file} does not give back the text that it was given: {reason}")]
+    TextLost { file: String, reason: String },
+    #[error("{file} cannot be read as the list of special tokens: {reason}")]
+    SpecialTokensInvalid { file: String, reason: String },
     #[error("the first run of the model failed")]
     WarmUp { source: Box<EngineError> },
     #[error("the first run of the model did not end within {seconds} s")]
@@ -121,6 +131,12 @@ pub enum EngineError {
     TemplateRender { source: Cause },
     #[error("the text has at least {least} tokens, {most} are allowed")]
     TooLong { least: usize, most: usize },
+    #[error("the model's chat template refuses these messages: {reason}")]
+    TemplateRefused { reason: String },
+    #[error("the messages cannot be used: {reason}")]
+    MessagesRefused { reason: String },
+    #[error("the model answered with something else than promised: {reason}")]
+    AnswerDiffers { reason: String },
     #[error("the text could not be turned into tokens")]
     Encode { source: Cause },
     #[error("the tokens could not be turned into text")]
@@ -133,16 +149,41 @@ impl EngineError {
     /// True when [`crate::engine::Terminate::terminate`] ended the call.
     pub fn terminated(&self) -> bool {
         match self {
-            Self::Model { source, .. } | Self::WarmUp { source } => source.terminated(),
+            Self::Model { source, .. } | Self::WarmUp { source } | Self::ModelTrial { source, .. } => {
+                source.terminated()
+            }
             other => matches!(other, Self::Terminated),
         }
     }
 
-    /// True when the request itself is at fault (too long, a template that refuses its messages), not the engine.
+    /// True when the request itself is at fault: the template's own refusal of its messages, or messages that nothing can encode.
     pub fn request_fault(&self) -> bool {
         match self {
             Self::Model { source, .. } => source.request_fault(),
-            other => matches!(other, Self::TemplateRender { .. } | Self::CallInvalid { .. }),
+            other => matches!(other, Self::TemplateRefused { .. } | Self::MessagesRefused { .. }),
+        }
+    }
+
+    /// True when a file of the version is at fault, which only this request has shown: the operator's mistake, not the client's.
+    pub fn file_fault(&self) -> bool {
+        match self {
+            Self::Model { source, .. } => source.file_fault(),
+            other => matches!(
+                other,
+                Self::TemplateRender { .. }
+                    | Self::TemplateInvalid { .. }
+                    | Self::TokenizerDiffers { .. }
+                    | Self::Encode { .. }
+                    | Self::Decode { .. }
+            ),
+        }
+    }
+
+    /// The error without the model's name around it.
+    pub fn bare(self) -> Self {
+        match self {
+            Self::Model { source, .. } => source.bare(),
+            other => other,
         }
     }
 
@@ -190,6 +231,14 @@ impl EngineError {
             Self::TemplateInvalid { .. } => "TG-2027",
             Self::WarmUp { .. } => "TG-2028",
             Self::WarmUpTooLong { .. } => "TG-2029",
+            Self::TokenizerDiffers { .. } => "TG-2030",
+            Self::TemplateTrial { .. } => "TG-2031",
+            Self::ModelTrial { .. } => "TG-2032",
+            Self::TextLost { .. } => "TG-2033",
+            Self::TemplateRefused { .. } => "TG-2034",
+            Self::MessagesRefused { .. } => "TG-2035",
+            Self::SpecialTokensInvalid { .. } => "TG-2036",
+            Self::AnswerDiffers { .. } => "TG-2037",
             Self::Terminated => "TG-2040",
             Self::Run { .. } => "TG-2041",
             Self::NotFinite => "TG-2042",

@@ -66,6 +66,7 @@ pub fn chat(config: FakeConfig) -> LoadedModel {
         digest: "0".repeat(64),
         tokenizer: Arc::new(FakeCodec),
         engine: ModelEngine::Chat(Box::new(FakeChat::new(config))),
+        measured: Vec::new(),
     }
 }
 
@@ -76,6 +77,7 @@ pub fn embedding(config: FakeConfig) -> LoadedModel {
         digest: "0".repeat(64),
         tokenizer: Arc::new(FakeCodec),
         engine: ModelEngine::Embedding(Box::new(FakeEmbedding { calls: Calls::new(config) })),
+        measured: Vec::new(),
     }
 }
 
@@ -224,6 +226,10 @@ struct FakeEmbedding {
 impl EmbeddingEngine for FakeEmbedding {
     fn dimensions(&self) -> usize {
         self.calls.config.dimensions
+    }
+
+    fn vocab_size(&self) -> usize {
+        VOCAB
     }
 
     fn max_sequence(&self) -> usize {

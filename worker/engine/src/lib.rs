@@ -10,8 +10,10 @@ mod onnx;
 pub mod roots;
 pub mod runtime;
 pub mod sampling;
+mod special_tokens;
 mod template;
 pub mod tokenize;
+mod trial;
 mod utf8;
 mod weights;
 

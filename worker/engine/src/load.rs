@@ -1,4 +1,4 @@
-//! From what was pushed to a loaded model: resolve, map, verify, build, warm up. Everything is checked before anything is
+//! From what was pushed to a loaded model: resolve, map, verify, build, warm up, try. Everything is checked before anything is
 //! used; a failure leaves nothing behind and says which model, version and stage it was.
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,12 +8,14 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use crate::config::ModelConfig;
-use crate::engine::{LoadedModel, ModelEngine};
+use crate::engine::{ChatEngine, EmbeddingEngine, LoadedModel, ModelEngine};
 use crate::error::{EngineError, ModelLabel, Stage};
 use crate::onnx::{self, SessionSpec};
 use crate::roots::{ModelRoots, check_path};
 use crate::runtime::Runtime;
-use crate::tokenize::HfCodec;
+use crate::special_tokens::{self, SpecialTokens};
+use crate::tokenize::{CodecFiles, HfCodec, ModelVocabulary, NamedFile};
+use crate::trial::Trial;
 use crate::weights::Weights;
 
 /// The file that holds the graph.
@@ -122,7 +124,14 @@ pub fn load(
     let dir = roots.version_dir(&spec.uri).map_err(at(Stage::Resolve))?;
     let weights = Arc::new(Weights::open(roots, &dir, &spec.files, cancel).map_err(at(Stage::Verify))?);
     build(runtime, spec, weights, cancel).map_err(|error| {
-        let first_run = matches!(error, EngineError::WarmUp { .. } | EngineError::WarmUpTooLong { .. });
+        let first_run = matches!(
+            error,
+            EngineError::WarmUp { .. }
+                | EngineError::WarmUpTooLong { .. }
+                | EngineError::ModelTrial { .. }
+                | EngineError::TemplateTrial { .. }
+                | EngineError::TextLost { .. }
+        );
         let stage = if first_run { Stage::WarmUp } else { Stage::Load };
         label.wrap(stage, error)
     })
@@ -160,6 +169,24 @@ fn check_spec(spec: &VersionSpec) -> Result<(), EngineError> {
     }
 }
 
+/// What the files beside the tokenizer say, where the version lists them.
+fn special_tokens(spec: &VersionSpec, weights: &Weights) -> Result<SpecialTokens, EngineError> {
+    let folder = spec.tokenizer.rsplit_once('/').map_or(String::new(), |(folder, _)| format!("{folder}/"));
+    let mut known = SpecialTokens::default();
+    for name in special_tokens::FILES {
+        let path = format!("{folder}{name}");
+        if let Some(bytes) = weights.bytes(&path) {
+            known = known.or(SpecialTokens::read(&path, bytes)?);
+        }
+    }
+    Ok(known)
+}
+
+fn named<'a>(weights: &'a Weights, path: &'a str) -> Result<NamedFile<'a>, EngineError> {
+    let bytes = weights.bytes(path).ok_or_else(|| EngineError::FileNotListed { path: path.to_owned() })?;
+    Ok(NamedFile { path, bytes })
+}
+
 fn build(
     runtime: &Arc<Runtime>,
     spec: &VersionSpec,
@@ -167,19 +194,36 @@ fn build(
     cancel: &LoadCancel,
 ) -> Result<LoadedModel, EngineError> {
     let label = ModelLabel { model_id: spec.model_id.clone(), version: spec.name.clone() };
-    let bytes = |path: &str| weights.bytes(path).ok_or_else(|| EngineError::FileNotListed { path: path.to_owned() });
-    let config = ModelConfig::parse(bytes(CONFIG)?, spec.task)?;
+    let config = ModelConfig::parse(named(&weights, CONFIG)?.bytes, spec.task)?;
+    let tokenizer = named(&weights, &spec.tokenizer)?;
     let template = match (spec.task, &spec.chat_template) {
-        (Task::Chat, Some(path)) => Some(bytes(path)?),
+        (Task::Chat, Some(path)) => Some(named(&weights, path)?),
         (Task::Chat, None) | (Task::Embedding, _) => None,
     };
-    let codec = HfCodec::new(bytes(&spec.tokenizer)?, template, label.clone())?;
+    let vocabulary = match &config {
+        ModelConfig::Chat(config) => ModelVocabulary { size: config.vocab_size, answers: Some(&config.eos_token_ids) },
+        ModelConfig::Embedding(config) => ModelVocabulary { size: config.vocab_size, answers: None },
+    };
+    let files = CodecFiles { tokenizer, template, specials: special_tokens(spec, &weights)?, vocabulary };
+    let codec = HfCodec::new(files, label.clone())?;
     cancel.check()?;
     let session = SessionSpec { runtime, weights: weights.clone(), graph: GRAPH, label: &label, cancel };
+    let trial = Trial { codec: &codec, tokenizer: &spec.tokenizer, template: spec.chat_template.as_deref() };
+    let mut measured = Vec::new();
     let engine = match config {
-        ModelConfig::Chat(config) => ModelEngine::Chat(Box::new(onnx::chat(&session, config, spec.max_batch)?)),
+        ModelConfig::Chat(config) => {
+            let mut engine = onnx::chat(&session, config, spec.max_batch)?;
+            onnx::first_runs(cancel, &*engine.terminator(), || trial.chat(&mut engine))?;
+            ModelEngine::Chat(Box::new(engine))
+        }
         ModelConfig::Embedding(config) => {
-            ModelEngine::Embedding(Box::new(onnx::embedding(&session, config, spec.max_batch)?))
+            let mut engine = onnx::embedding(&session, config, spec.max_batch)?;
+            onnx::first_runs(cancel, &*engine.terminator(), || {
+                trial.embedding(&mut engine)?;
+                measured = trial.measure(&mut engine)?;
+                Ok(())
+            })?;
+            ModelEngine::Embedding(Box::new(engine))
         }
     };
     cancel.check()?;
@@ -188,5 +232,6 @@ fn build(
         digest: version_digest(&spec.files),
         tokenizer: Arc::new(codec),
         engine,
+        measured,
     })
 }

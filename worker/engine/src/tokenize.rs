@@ -10,7 +10,12 @@ use tokenizers::pipeline::{EncodeOptions, Override, PipelineToken, PipelineToken
 
 use crate::engine::{ChatMessage, TextCodec, TokenDecoder};
 use crate::error::{Cause, EngineError, ModelLabel, Stage};
-use crate::template::ChatTemplate;
+use crate::special_tokens::SpecialTokens;
+use crate::template::{ChatTemplate, local_time};
+
+mod vocabulary;
+
+pub(crate) use vocabulary::ModelVocabulary;
 
 /// Longest tokenizer.json, bytes.
 const MAX_BYTES: usize = 64 << 20;
@@ -19,8 +24,29 @@ const MAX_HELD: usize = 8;
 /// Characters that may stand for the first one of a special token: the private use of plane 15.
 const STAND_INS: RangeInclusive<char> = '\u{f0000}'..='\u{ffffd}';
 
+/// A file of a version: its path there, and its bytes.
+#[derive(Clone, Copy)]
+pub(crate) struct NamedFile<'a> {
+    pub(crate) path: &'a str,
+    pub(crate) bytes: &'a [u8],
+}
+
+/// What a codec is made of.
+pub(crate) struct CodecFiles<'a> {
+    pub(crate) tokenizer: NamedFile<'a>,
+    /// For chat.
+    pub(crate) template: Option<NamedFile<'a>>,
+    /// What the files beside the tokenizer say.
+    pub(crate) specials: SpecialTokens,
+    pub(crate) vocabulary: ModelVocabulary<'a>,
+}
+
 /// A tokenizer.json and, for chat, a template.
 pub struct HfCodec {
+    /// Path of the tokenizer's file.
+    file: String,
+    /// Token ids of the model are below this.
+    vocab_size: usize,
     tokenizer: Arc<PipelineTokenizer>,
     template: Option<ChatTemplate>,
     specials: Vec<Special>,
@@ -38,15 +64,17 @@ struct Special {
 }
 
 impl HfCodec {
-    /// Reads the tokenizer and the template from their files' bytes.
-    pub(crate) fn new(tokenizer: &[u8], template: Option<&[u8]>, label: ModelLabel) -> Result<Self, EngineError> {
+    /// Reads the tokenizer and the template, and checks that they are the model's.
+    pub(crate) fn new(files: CodecFiles<'_>, label: ModelLabel) -> Result<Self, EngineError> {
         let invalid = |source: Cause| EngineError::TokenizerInvalid { source };
-        if tokenizer.len() > MAX_BYTES {
-            return Err(invalid(format!("it has {} bytes, {MAX_BYTES} are allowed", tokenizer.len()).into()));
+        let NamedFile { path, bytes } = files.tokenizer;
+        if bytes.len() > MAX_BYTES {
+            return Err(invalid(format!("it has {} bytes, {MAX_BYTES} are allowed", bytes.len()).into()));
         }
-        let text = std::str::from_utf8(tokenizer).map_err(|e| invalid(Box::new(e)))?;
+        let text = std::str::from_utf8(bytes).map_err(|e| invalid(Box::new(e)))?;
         let canonical = tokenizers::canonicalize_str(text).map_err(|e| invalid(e.to_string().into()))?;
         let tokenizer = tokenizers::from_json(&canonical).map_err(|e| invalid(e.to_string().into()))?;
+        vocabulary::check(files.tokenizer, &tokenizer, &files.vocabulary)?;
         let mut specials: Vec<Special> = tokenizer
             .get_added_vocabulary()
             .get_added_tokens_decoder()
@@ -56,9 +84,36 @@ impl HfCodec {
             .collect();
         // The longest first: at one place it wins.
         specials.sort_by(|a, b| b.text.len().cmp(&a.text.len()).then(a.id.cmp(&b.id)));
-        let role = |name: &str| tokenizer.get_token_for_role(name).map(str::to_owned);
-        let template = template.map(|t| ChatTemplate::new(t, role("bos_token"), role("eos_token"))).transpose()?;
-        Ok(Self { tokenizer: Arc::new(tokenizer), template, specials, bound: length::Bound::of(text), label })
+        let roles = SpecialTokens::by(|role| tokenizer.get_token_for_role(role).map(str::to_owned));
+        let ends = SpecialTokens::by(|role| vocabulary::end_token(role, &tokenizer, &files.vocabulary));
+        let known = files.specials.or(roles).or(ends);
+        let template = files.template.map(|t| ChatTemplate::new(t.path, t.bytes, known, local_time)).transpose()?;
+        let vocab_size = files.vocabulary.size;
+        let (file, bound) = (path.to_owned(), length::Bound::of(text));
+        Ok(Self { file, vocab_size, tokenizer: Arc::new(tokenizer), template, specials, bound, label })
+    }
+
+    /// Whether the tokenizer has a text for this token.
+    pub(crate) fn knows(&self, token: u32) -> bool {
+        vocabulary::text_of(&self.tokenizer, token).is_some()
+    }
+
+    /// No token may reach the model that it does not have.
+    fn below_vocabulary(&self, tokens: Vec<u32>) -> Result<Vec<u32>, EngineError> {
+        match tokens.iter().find(|token| **token as usize >= self.vocab_size) {
+            None => Ok(tokens),
+            Some(token) => Err(EngineError::TokenizerDiffers {
+                file: self.file.clone(),
+                reason: format!("a text has the token {token}; the model has {} (vocabSize)", self.vocab_size),
+            }),
+        }
+    }
+
+    /// Tokens of a plain text, with the model's special tokens around it.
+    pub(crate) fn text(&self, text: &str) -> Result<Vec<u32>, EngineError> {
+        let mut out = Vec::new();
+        self.plain(text, true, &mut out)?;
+        self.below_vocabulary(out)
     }
 
     fn plain(&self, text: &str, around: bool, out: &mut Vec<u32>) -> Result<(), EngineError> {
@@ -115,7 +170,8 @@ impl HfCodec {
         if least > most { Err(EngineError::TooLong { least, most }) } else { Ok(()) }
     }
 
-    fn chat(&self, messages: &[ChatMessage], most: usize) -> Result<Vec<u32>, EngineError> {
+    /// Tokens of a conversation, by the version's template.
+    pub(crate) fn chat(&self, messages: &[ChatMessage], most: usize) -> Result<Vec<u32>, EngineError> {
         let template = self
             .template
             .as_ref()
@@ -128,17 +184,18 @@ impl HfCodec {
                 content: guard.hide(&m.content, &self.specials),
             })
             .collect();
-        let rendered = template.render(&guarded)?;
+        let rendered = template.render(&guarded).map_err(|error| match error {
+            EngineError::TemplateRefused { reason } => EngineError::TemplateRefused { reason: guard.restore(&reason) },
+            other => other,
+        })?;
         self.fits(&rendered, most)?;
-        self.encode_rendered(&rendered, &guard)
+        self.below_vocabulary(self.encode_rendered(&rendered, &guard)?)
     }
 }
 
 impl TextCodec for HfCodec {
     fn encode(&self, text: &str) -> Result<Vec<u32>, EngineError> {
-        let mut out = Vec::new();
-        self.plain(text, true, &mut out).map_err(|e| self.label.wrap(Stage::Tokenize, e))?;
-        Ok(out)
+        self.text(text).map_err(|e| self.label.wrap(Stage::Tokenize, e))
     }
 
     fn encode_within(&self, text: &str, most: usize) -> Result<Vec<u32>, EngineError> {
@@ -176,8 +233,8 @@ impl Guard {
         let mut pairs: Vec<(char, char)> = Vec::new();
         for first in specials.iter().filter_map(|s| s.text.chars().next()) {
             if pairs.iter().all(|(c, _)| *c != first) {
-                let stand_in = free.next().ok_or_else(|| EngineError::CallInvalid {
-                    reason: "the messages leave no character of U+F0000 to U+FFFFD free".to_owned(),
+                let stand_in = free.next().ok_or_else(|| EngineError::MessagesRefused {
+                    reason: "they leave no character of U+F0000 to U+FFFFD free".to_owned(),
                 })?;
                 pairs.push((first, stand_in));
             }

@@ -55,6 +55,14 @@ impl Default for Intake {
     }
 }
 
+/// A text that is to be tokenised.
+#[derive(Clone, Copy)]
+pub struct Text {
+    pub bytes: usize,
+    /// The field that it came in.
+    pub param: &'static str,
+}
+
 /// A body, and its part of [`MAX_BODIES`], which is given back with it.
 pub struct Arrived {
     pub bytes: Vec<u8>,
@@ -106,11 +114,11 @@ impl Intake {
     /// keeps its place until it ends, also when its client has gone meanwhile.
     pub async fn tokenise<T: Send + 'static>(
         &self,
-        bytes: usize,
+        text: Text,
         clock: Clock,
         work: impl FnOnce() -> Result<T, EngineError> + Send + 'static,
     ) -> Result<T, RequestError> {
-        let result = if bytes <= INLINE_TEXT {
+        let result = if text.bytes <= INLINE_TEXT {
             work()
         } else {
             let failed = RequestError::Engine { code: "TG-2046" };
@@ -124,10 +132,14 @@ impl Intake {
             tokio::task::spawn_blocking(work).await.map_err(|_| failed)?
         };
         result.map_err(|error| {
+            let (code, reason) = (error.code(), error.report());
             if error.request_fault() {
-                RequestError::PromptRefused { param: "messages", reason: error.report() }
+                RequestError::PromptRefused { param: text.param, reason: error.bare().to_string() }
+            } else if error.file_fault() {
+                tracing::warn!(code, error = reason, "a file of the model version failed on a request");
+                RequestError::ModelFiles { code, reason }
             } else {
-                RequestError::Engine { code: error.code() }
+                RequestError::Engine { code }
             }
         })
     }
@@ -211,7 +223,11 @@ pub fn unix_seconds() -> u64 {
 mod tests {
     use std::{sync::mpsc, time::Duration};
 
-    use super::{Arrived, Clock, Intake, RequestError};
+    use super::{Arrived, Clock, Intake, RequestError, Text};
+
+    fn text(bytes: usize) -> Text {
+        Text { bytes, param: "messages" }
+    }
 
     fn body(bytes: usize) -> axum::body::Body {
         axum::body::Body::from(vec![b'x'; bytes])
@@ -243,7 +259,7 @@ mod tests {
                     wait.recv().unwrap();
                     Ok(())
                 };
-                intake.tokenise(1 << 20, clock, work).await
+                intake.tokenise(text(1 << 20), clock, work).await
             })
         };
         has_begun.await.unwrap();
@@ -251,9 +267,9 @@ mod tests {
         assert!(client.await.unwrap_err().is_cancelled());
         assert_eq!(intake.tokenisers.available_permits(), 0, "the work goes on");
         let soon = Clock::start(Duration::ZERO);
-        assert!(matches!(intake.tokenise(1 << 20, soon, || Ok(())).await, Err(RequestError::TimedOut { .. })));
-        assert!(intake.tokenise(1, soon, || Ok(())).await.is_ok(), "a short text waits for nobody");
+        assert!(matches!(intake.tokenise(text(1 << 20), soon, || Ok(())).await, Err(RequestError::TimedOut { .. })));
+        assert!(intake.tokenise(text(1), soon, || Ok(())).await.is_ok(), "a short text waits for nobody");
         go.send(()).unwrap();
-        assert_eq!(intake.tokenise(1 << 20, clock, || Ok(7)).await.unwrap(), 7);
+        assert_eq!(intake.tokenise(text(1 << 20), clock, || Ok(7)).await.unwrap(), 7);
     }
 }

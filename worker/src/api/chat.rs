@@ -23,7 +23,7 @@ use tokio::{
 
 use super::{
     App,
-    admit::{Admitted, admit, dress, read_body, unix_seconds},
+    admit::{Admitted, Text, admit, dress, read_body, unix_seconds},
     chat_request::{ValidChatRequest, parse_chat},
     chat_response::{Choice, Completion, Identity, Message, Piece, Usage},
     errors::{self, Refuse},
@@ -76,7 +76,7 @@ async fn begin(app: &App, request: ValidChatRequest, admitted: Admitted) -> Resu
     // One token of an answer must fit behind the prompt.
     let most = max_sequence.saturating_sub(1);
     let encode = move || within(max_sequence, codec.encode_chat_within(&messages, most));
-    let prompt = app.intake.tokenise(bytes, clock, encode).await??;
+    let prompt = app.intake.tokenise(Text { bytes, param: "messages" }, clock, encode).await??;
     let prompt_tokens = prompt.len();
     let too_long = |asked| RequestError::ContextLength { max: max_sequence, prompt: prompt_tokens, asked };
     let room = max_sequence

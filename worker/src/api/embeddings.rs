@@ -10,11 +10,12 @@ use axum::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::Serialize;
 use tidegate_engine::{EngineError, engine::TextCodec};
+use tidegate_proto::contract::HEADER_TENANT;
 use tokio::{sync::oneshot, time::timeout_at};
 
 use super::{
     App,
-    admit::{Admitted, admit, dress, read_body},
+    admit::{Admitted, Text, admit, dress, read_body},
     chat::{BROKEN, too_late},
     embedding_request::{Encoding, Input, ValidEmbeddingRequest, parse_embedding},
     errors::Refuse,
@@ -65,31 +66,34 @@ pub async fn embeddings(State(app): State<Arc<App>>, headers: HeaderMap, body: B
     let admitted = admit(&app, &headers, &request.model, "embeddings")?;
     drop(body);
     let model_id = admitted.serving.model_id.clone();
-    answer(&app, request, bytes, admitted).await.map_err(|error| Refuse::about(error, &model_id))
+    let tenant = headers.get(HEADER_TENANT).and_then(|value| value.to_str().ok()).map(Arc::from);
+    answer(&app, request, (bytes, tenant), admitted).await.map_err(|error| Refuse::about(error, &model_id))
 }
 
 async fn answer(
     app: &App,
     request: ValidEmbeddingRequest,
-    bytes: usize,
+    (bytes, tenant): (usize, Option<Arc<str>>),
     admitted: Admitted,
 ) -> Result<Response, RequestError> {
     let Admitted { serving, clock, held, limit_headers } = admitted;
-    let Abilities::Embedding { max_sequence, dimensions } = serving.lane.abilities else {
+    let Abilities::Embedding { max_sequence, dimensions, vocab_size } = serving.lane.abilities else {
         return Err(RequestError::WrongTask { model: request.model, wanted: "embeddings" });
     };
     if let Some(asked) = request.dimensions.filter(|asked| *asked != dimensions) {
         let reason = format!("this model gives {dimensions}; {asked} is not supported");
         return Err(RequestError::Unsupported { param: "dimensions".to_owned(), reason });
     }
+    known_tokens(&request.inputs, vocab_size)?;
     let (codec, inputs) = (serving.lane.codec.clone(), request.inputs);
-    let rows = app.intake.tokenise(bytes, clock, move || encode(codec.as_ref(), inputs, max_sequence)).await??;
+    let text = Text { bytes, param: "input" };
+    let rows = app.intake.tokenise(text, clock, move || encode(codec.as_ref(), inputs, max_sequence)).await??;
     let prompt_tokens = rows.iter().map(Vec::len).sum();
     let (out, reply) = oneshot::channel();
     let span = tracing::Span::current();
     let queued = tracing::debug_span!(parent: &span, "queue");
     let waiter = Waiter::new(&held, &serving.lane.stats);
-    serving.lane.embed(EmbedJob { rows, clock, out: EmbedOut::new(out, held), span, queued })?;
+    serving.lane.embed(EmbedJob { rows, tenant, clock, out: EmbedOut::new(out, held), span, queued })?;
     let reply = timeout_at(clock.give_up(), reply).await.map_err(|_| too_late(clock, &waiter))?;
     let embedded = reply.map_err(|_| BROKEN)??;
     let data =
@@ -98,6 +102,21 @@ async fn answer(
     let mut response = axum::Json(List { object: "list", data, model: &serving.model_id, usage }).into_response();
     dress(&mut response, &serving, embedded.timing, &limit_headers);
     Ok(response)
+}
+
+/// Tokens that a client sends must be the model's.
+fn known_tokens(inputs: &[Input], vocab_size: usize) -> Result<(), RequestError> {
+    for (i, input) in inputs.iter().enumerate() {
+        let Input::Tokens(tokens) = input else { continue };
+        if let Some(at) = tokens.iter().position(|token| *token as usize >= vocab_size) {
+            let reason = format!(
+                "is {}, the tokens of this model are below {vocab_size}",
+                tokens.get(at).copied().unwrap_or_default()
+            );
+            return Err(invalid(&format!("input[{i}][{at}]"), reason));
+        }
+    }
+    Ok(())
 }
 
 /// The rows of all inputs; the first that is too long, by its tokens or already by its length, refuses the request.

@@ -24,6 +24,9 @@ struct Row {
     retry_after_ms: Option<u64>,
 }
 
+/// Longest time that a busy worker asks its clients to stay away.
+const MAX_RETRY_AFTER_MS: u64 = 60_000;
+
 const INVALID: &str = "invalid_request_error";
 
 fn row(error: &RequestError) -> Row {
@@ -57,12 +60,19 @@ fn row(error: &RequestError) -> Row {
         RequestError::QueueFull { .. } | RequestError::BodiesFull { .. } => {
             Row { retry_after_ms: Some(1_000), ..plain(StatusCode::TOO_MANY_REQUESTS, "overloaded_error") }
         }
+        RequestError::TooBusy { retry_after_ms, .. } => Row {
+            retry_after_ms: Some((*retry_after_ms).min(MAX_RETRY_AFTER_MS)),
+            ..plain(StatusCode::TOO_MANY_REQUESTS, "overloaded_error")
+        },
+        RequestError::TooMuch { .. } => plain(StatusCode::PAYLOAD_TOO_LARGE, INVALID),
         RequestError::Limited { refusal } => Row {
             retry_after_ms: Some(refusal.retry_after_ms),
             ..plain(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error")
         },
         RequestError::TimedOut { .. } => plain(StatusCode::GATEWAY_TIMEOUT, "timeout_error"),
-        RequestError::Engine { .. } => plain(StatusCode::INTERNAL_SERVER_ERROR, "server_error"),
+        RequestError::Engine { .. } | RequestError::ModelFiles { .. } => {
+            plain(StatusCode::INTERNAL_SERVER_ERROR, "server_error")
+        }
         RequestError::SlowClient { .. } => plain(StatusCode::REQUEST_TIMEOUT, "timeout_error"),
         // Not `elsewhere`: it may have begun.
         RequestError::Cut => plain(StatusCode::SERVICE_UNAVAILABLE, "service_unavailable_error"),

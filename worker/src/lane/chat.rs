@@ -12,9 +12,10 @@ use tidegate_engine::{
     engine::{ChatEngine, TextCodec},
     error::EngineError,
 };
-use tidegate_scheduler::{Config, Scheduler};
+use tidegate_scheduler::{Config, Line, Scheduler};
 
 use super::{
+    entry::ChatEntry,
     job::{Command, LaneShared, millis},
     row::{MAX_REBUILDS, Row, show},
     watchdog::Watchdog,
@@ -35,6 +36,7 @@ pub struct ChatLane {
     pub(super) rebuild: Vec<Row>,
     pub engine: Box<dyn ChatEngine>,
     pub codec: Arc<dyn TextCodec>,
+    pub(super) entry: Arc<ChatEntry>,
     pub shared: LaneShared,
     pub watchdog: Watchdog,
     epoch: Instant,
@@ -48,13 +50,14 @@ pub struct ChatParts {
     pub engine: Box<dyn ChatEngine>,
     pub codec: Arc<dyn TextCodec>,
     pub commands: Receiver<Command>,
+    pub entry: Arc<ChatEntry>,
     pub shared: LaneShared,
     pub watchdog: Watchdog,
 }
 
 impl ChatLane {
     pub fn new(parts: ChatParts) -> Self {
-        let ChatParts { engine, codec, commands, shared, watchdog } = parts;
+        let ChatParts { engine, codec, commands, entry, shared, watchdog } = parts;
         let scheduler = Scheduler::new(Config { max_requests: super::COMMANDS, max_batch: 1 });
         Self {
             commands,
@@ -63,6 +66,7 @@ impl ChatLane {
             rebuild: Vec::new(),
             engine,
             codec,
+            entry,
             shared,
             watchdog,
             epoch: Instant::now(),
@@ -77,7 +81,9 @@ impl ChatLane {
             let now = Instant::now();
             self.expire(now);
             let result = self.admit(now).and_then(|()| self.step());
-            show(&self.shared, self.scheduler.load().running);
+            let load = self.scheduler.load();
+            show(&self.shared, load.running);
+            self.entry.line(Line { waiting: load.waiting, places: self.places() });
             if let Err(error) = result {
                 self.fail_all(&RequestError::Engine { code: error.code() });
                 return Err(format!("{}: {}", error.code(), error.report()));
@@ -160,7 +166,7 @@ impl ChatLane {
                 }
             }
             // The API gives embeddings to embedding lanes only; the dropped reply tells the caller.
-            Command::Embed(_) => {}
+            Command::Embed(..) => {}
             Command::Drain(deadline) => self.drain = Some(self.drain.map_or(deadline, |old| old.min(deadline))),
         }
     }

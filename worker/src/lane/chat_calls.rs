@@ -33,6 +33,7 @@ impl ChatLane {
         let took = begun.elapsed();
         match result {
             Ok(answers) => {
+                self.entry.prompts_ran(&prompts, took, true);
                 let eos = self.engine.info().eos_token_ids.clone();
                 for (mut row, (sequence, logits)) in batch.into_iter().zip(answers) {
                     row.begin(sequence, took, &self.shared);
@@ -42,6 +43,7 @@ impl ChatLane {
                 Ok(())
             }
             Err(error) if error.terminated() => {
+                self.entry.prompts_ran(&prompts, took, false);
                 self.after_stop(batch);
                 Ok(())
             }
@@ -92,6 +94,7 @@ impl ChatLane {
             Ok(Progress::Going) => self.running.push(row),
             Ok(Progress::Ended) => {
                 self.release(&row);
+                self.entry.answered(row.ran());
                 self.shared.metrics.completed(row.generated.len());
             }
             Err(error) => {
@@ -126,12 +129,7 @@ impl ChatLane {
         tracing::warn!(code = error.code(), rows = rows.len(), error = error.report(), "an engine call failed");
         for row in rows {
             self.release(&row);
-            let refused = RequestError::PromptRefused { param: "messages", reason: error.report() };
-            let answer = if error.request_fault() { refused } else { RequestError::Engine { code: error.code() } };
-            row.fail(answer, &self.shared);
-        }
-        if error.request_fault() {
-            return Ok(());
+            row.fail(RequestError::Engine { code: error.code() }, &self.shared);
         }
         let probe = self.watchdog.guard(Instant::now() + PROBE, || self.engine.prefill(&[vec![0]]));
         for (sequence, _) in probe? {

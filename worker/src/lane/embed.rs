@@ -1,13 +1,19 @@
-//! The loop of an embedding lane: rows of several requests share a run. A request is answered when all its rows are done.
+//! The loop of an embedding lane: rows of several requests share a run, in turn from tenant to tenant and from request to request.
+//! A request is answered when all its rows are done, and ended when it cannot be done in time any more.
 use std::{
-    collections::VecDeque,
-    sync::mpsc::{Receiver, RecvTimeoutError},
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        mpsc::{Receiver, RecvTimeoutError},
+    },
     time::Instant,
 };
 
 use tidegate_engine::{engine::EmbeddingEngine, error::EngineError};
+use tidegate_scheduler::{Ticket, fair::Share};
 
 use super::{
+    entry::{EmbedEntry, refusal},
     job::{Command, EmbedJob, Embedded, LaneShared, Timing},
     row::show,
     watchdog::{PROBE, SHORTEST_CALL, Watchdog},
@@ -18,8 +24,9 @@ use crate::error::RequestError;
 /// of the engine to hear that another worker may take it.
 pub struct EmbedLane {
     commands: Receiver<Command>,
-    waiting: VecDeque<Task>,
+    tasks: BTreeMap<Ticket, Task>,
     engine: Box<dyn EmbeddingEngine>,
+    entry: Arc<EmbedEntry>,
     shared: LaneShared,
     watchdog: Watchdog,
     drain: Option<Instant>,
@@ -35,11 +42,11 @@ struct Task {
 impl EmbedLane {
     pub fn new(
         engine: Box<dyn EmbeddingEngine>,
-        commands: Receiver<Command>,
+        (commands, entry): (Receiver<Command>, Arc<EmbedEntry>),
         shared: LaneShared,
         watchdog: Watchdog,
     ) -> Self {
-        Self { commands, waiting: VecDeque::new(), engine, shared, watchdog, drain: None }
+        Self { commands, tasks: BTreeMap::new(), engine, entry, shared, watchdog, drain: None }
     }
 
     /// Runs until drained, or until the engine is broken (why).
@@ -62,7 +69,7 @@ impl EmbedLane {
         if self.shared.deadline(self.drain).is_some_and(|deadline| now >= deadline) {
             return false;
         }
-        if self.waiting.is_empty() {
+        if self.tasks.is_empty() {
             self.watchdog.busy(false);
             let command = match self.drain {
                 None => self.commands.recv().map_err(|_| RecvTimeoutError::Disconnected),
@@ -82,7 +89,7 @@ impl EmbedLane {
     /// Waits a little for a batch to fill; only after an idle time, never between two batches.
     fn fill(&mut self) {
         let until = Instant::now() + self.shared.tuning.max_delay();
-        while !self.waiting.is_empty() && self.rows_waiting() < self.rows() {
+        while !self.tasks.is_empty() && self.rows_waiting() < self.rows() {
             let left = until.saturating_duration_since(Instant::now());
             let Ok(command) = self.commands.recv_timeout(left) else { return };
             self.accept(command);
@@ -94,26 +101,28 @@ impl EmbedLane {
     }
 
     fn rows_waiting(&self) -> usize {
-        self.waiting.iter().map(|task| task.job.rows.len() - task.vectors.len()).sum()
+        self.tasks.values().map(|task| task.job.rows.len() - task.vectors.len()).sum()
     }
 
     fn accept(&mut self, command: Command) {
         match command {
-            Command::Embed(job) => self.waiting.push_back(Task::new(*job)),
+            Command::Embed(ticket, job) => drop(self.tasks.insert(ticket, Task::new(*job))),
             // The API gives chats to chat lanes only; the dropped channel tells the caller.
             Command::Chat(_) => {}
             Command::Drain(deadline) => self.drain = Some(self.drain.map_or(deadline, |old| old.min(deadline))),
         }
     }
 
+    /// Takes a request out, whatever its end will be.
+    fn take(&mut self, ticket: Ticket) -> Option<Task> {
+        self.entry.turns().remove(ticket);
+        self.tasks.remove(&ticket)
+    }
+
     fn expire(&mut self, now: Instant) {
         let over = |task: &Task| task.job.out.is_closed() || now >= task.job.clock.deadline;
-        if !self.waiting.iter().any(over) {
-            return;
-        }
-        let (late, kept): (Vec<Task>, Vec<Task>) = self.waiting.drain(..).partition(over);
-        self.waiting = kept.into();
-        for task in late {
+        let late: Vec<Ticket> = self.tasks.iter().filter(|(_, task)| over(task)).map(|(ticket, _)| *ticket).collect();
+        for task in late.into_iter().filter_map(|ticket| self.take(ticket)).collect::<Vec<_>>() {
             if task.job.out.is_closed() {
                 self.shared.metrics.cancelled(0);
             }
@@ -122,102 +131,111 @@ impl EmbedLane {
         }
     }
 
-    /// One run over the next rows, oldest requests first.
+    /// Ends what cannot be done in time any more, before it takes others' time.
+    fn give_up(&mut self) {
+        let hopeless = self.entry.turns().hopeless(self.entry.now());
+        for (ticket, late) in hopeless {
+            if let Some(task) = self.take(ticket) {
+                let error = refusal(late, "texts", task.job.clock, &self.shared.metrics);
+                task.fail(error);
+            }
+        }
+    }
+
+    /// One run over the next rows of everybody in turn.
     fn run_batch(&mut self) -> Result<(), EngineError> {
         let (limit, now) = (self.rows(), Instant::now());
+        let shares = {
+            let mut turns = self.entry.turns();
+            turns.set_limit(limit);
+            turns.next(|ticket| self.tasks.contains_key(&ticket))
+        };
         let mut rows: Vec<Vec<u32>> = Vec::new();
-        let mut shares: Vec<usize> = Vec::new();
         let mut spans = Vec::new();
         let mut until = None;
-        for task in &mut self.waiting {
-            if rows.len() >= limit {
-                break;
-            }
+        for share in &shares {
+            let Some(task) = self.tasks.get_mut(&share.ticket) else { continue };
             task.begin(now);
-            let next: Vec<_> =
-                task.job.rows.iter().skip(task.vectors.len()).take(limit - rows.len()).cloned().collect();
-            shares.push(next.len());
-            spans.push(tracing::debug_span!(parent: &task.job.span, "engine.embed", rows = next.len()));
-            rows.extend(next);
+            spans.push(tracing::debug_span!(parent: &task.job.span, "engine.embed", rows = share.rows));
+            rows.extend(task.next(share.rows));
             until = Some(until.map_or(task.job.clock.deadline, |u: Instant| u.min(task.job.clock.deadline)));
         }
         let Some(until) = until else { return Ok(()) };
         show(&self.shared, shares.len());
+        let begun = Instant::now();
         let result = self.watchdog.guard(until.max(now + SHORTEST_CALL), || self.engine.embed(&rows));
         drop(spans);
         match result {
             Ok(vectors) => {
-                self.shared.metrics.step(now.elapsed(), rows.len());
-                self.hand_out(vectors, &shares);
+                self.shared.metrics.step(begun.elapsed(), rows.len());
+                self.entry.measured(&rows, begun.elapsed(), true);
+                let mut vectors = vectors.into_iter();
+                for share in shares {
+                    self.hand_out(share, vectors.by_ref().take(share.rows).collect());
+                }
+                self.give_up();
                 Ok(())
             }
             // The next round times out who is late; the others run again.
-            Err(error) if error.terminated() => Ok(()),
-            Err(error) => self.after_failure(shares.len(), error),
-        }
-    }
-
-    fn hand_out(&mut self, vectors: Vec<Vec<f32>>, shares: &[usize]) {
-        let mut vectors = vectors.into_iter();
-        for (task, share) in self.waiting.iter_mut().zip(shares) {
-            task.vectors.extend(vectors.by_ref().take(*share));
-        }
-        while self.waiting.front().is_some_and(|task| task.vectors.len() >= task.job.rows.len()) {
-            if let Some(task) = self.waiting.pop_front() {
-                task.finish(&self.shared);
+            Err(error) if error.terminated() => {
+                self.entry.measured(&rows, begun.elapsed(), false);
+                Ok(())
             }
+            Err(error) => self.after_failure(&shares, error),
         }
     }
 
-    /// A run failed. Alone, its request gets the error; among others, each is run alone to find the culprit.
-    fn after_failure(&mut self, shared_by: usize, error: EngineError) -> Result<(), EngineError> {
-        tracing::warn!(code = error.code(), requests = shared_by, error = error.report(), "an engine call failed");
-        let mut suspects: Vec<Task> = self.waiting.drain(..shared_by.min(self.waiting.len())).collect();
-        for mut task in suspects.drain(..) {
-            let result = if shared_by == 1 { Err(fault(&error)) } else { self.run_alone(&mut task) };
+    fn hand_out(&mut self, share: Share, vectors: Vec<Vec<f32>>) {
+        self.entry.turns().done(share.ticket, share.rows);
+        let Some(task) = self.tasks.get_mut(&share.ticket) else { return };
+        task.vectors.extend(vectors);
+        if task.vectors.len() >= task.job.rows.len()
+            && let Some(task) = self.take(share.ticket)
+        {
+            task.finish(&self.shared);
+        }
+    }
+
+    /// A run failed. Alone, its request gets the error; among others, the rows of each are run alone to find the culprit.
+    fn after_failure(&mut self, shares: &[Share], error: EngineError) -> Result<(), EngineError> {
+        tracing::warn!(code = error.code(), requests = shares.len(), error = error.report(), "an engine call failed");
+        for share in shares {
+            let result = if shares.len() == 1 { Err(fault(&error)) } else { self.run_alone(*share) };
             match result {
-                Ok(()) => task.finish(&self.shared),
-                Err(error) => task.fail(error),
+                Ok(vectors) => self.hand_out(*share, vectors),
+                Err(error) => {
+                    if let Some(task) = self.take(share.ticket) {
+                        task.fail(error);
+                    }
+                }
             }
-        }
-        if error.request_fault() {
-            return Ok(());
         }
         self.watchdog.guard(Instant::now() + PROBE, || self.engine.embed(&[vec![0]])).map(drop)
     }
 
-    fn run_alone(&mut self, task: &mut Task) -> Result<(), RequestError> {
-        let limit = self.rows();
-        while task.vectors.len() < task.job.rows.len() {
-            let rows: Vec<_> = task.job.rows.iter().skip(task.vectors.len()).take(limit).cloned().collect();
-            let until = task.job.clock.deadline.max(Instant::now() + SHORTEST_CALL);
-            match self.watchdog.guard(until, || self.engine.embed(&rows)) {
-                Ok(vectors) => task.vectors.extend(vectors),
-                Err(error) if error.terminated() => {
-                    return Err(RequestError::TimedOut { ms: task.job.clock.allowed_ms() });
-                }
-                Err(error) => return Err(fault(&error)),
-            }
-        }
-        Ok(())
+    fn run_alone(&mut self, share: Share) -> Result<Vec<Vec<f32>>, RequestError> {
+        let Some(task) = self.tasks.get(&share.ticket) else { return Ok(Vec::new()) };
+        let (rows, clock) = (task.next(share.rows), task.job.clock);
+        let until = clock.deadline.max(Instant::now() + SHORTEST_CALL);
+        self.watchdog.guard(until, || self.engine.embed(&rows)).map_err(|error| match error.terminated() {
+            true => RequestError::TimedOut { ms: clock.allowed_ms() },
+            false => fault(&error),
+        })
     }
 
     /// Ends the requests that have begun. The others, here and still in the channel, may be taken by another worker: they are told
     /// so when they are dropped.
     fn fail_all(&mut self, error: &RequestError) {
-        for task in self.waiting.drain(..).filter(|task| task.begun.is_some()) {
+        for task in std::mem::take(&mut self.tasks).into_values().filter(|task| task.begun.is_some()) {
             task.fail(error.clone());
         }
         show(&self.shared, 0);
     }
 }
 
+/// What a request has to do with a failed call was checked before it came here.
 fn fault(error: &EngineError) -> RequestError {
-    if error.request_fault() {
-        RequestError::PromptRefused { param: "input", reason: error.report() }
-    } else {
-        RequestError::Engine { code: error.code() }
-    }
+    RequestError::Engine { code: error.code() }
 }
 
 impl Task {
@@ -231,6 +249,11 @@ impl Task {
             self.job.out.begin();
             self.job.queued = tracing::Span::none();
         }
+    }
+
+    /// Its next rows.
+    fn next(&self, rows: usize) -> Vec<Vec<u32>> {
+        self.job.rows.iter().skip(self.vectors.len()).take(rows).cloned().collect()
     }
 
     fn finish(self, shared: &LaneShared) {

@@ -8,6 +8,7 @@ use std::{
 };
 
 use tidegate_engine::sampling::SamplingParams;
+use tidegate_scheduler::Ticket;
 use tokio::sync::Notify;
 
 use super::reply::{ChatOut, EmbedOut};
@@ -68,6 +69,8 @@ pub struct ChatJob {
 /// One embeddings request.
 pub struct EmbedJob {
     pub rows: Vec<Vec<u32>>,
+    /// Who takes turns with whom.
+    pub tenant: Option<Arc<str>>,
     pub clock: Clock,
     pub out: EmbedOut,
     pub span: tracing::Span,
@@ -122,7 +125,8 @@ impl Finish {
 /// What a lane is told.
 pub enum Command {
     Chat(Box<ChatJob>),
-    Embed(Box<EmbedJob>),
+    /// With its place among those who take turns.
+    Embed(Ticket, Box<EmbedJob>),
     /// Finish what is here and what still arrives until all handles are gone, but not longer than this.
     Drain(Instant),
 }

@@ -3,6 +3,7 @@
 mod chat;
 mod chat_calls;
 mod embed;
+mod entry;
 pub mod job;
 pub mod reply;
 mod row;
@@ -23,6 +24,7 @@ use tidegate_engine::engine::{LoadedModel, ModelEngine, TextCodec};
 use self::{
     chat::{ChatLane, ChatParts},
     embed::EmbedLane,
+    entry::{ChatEntry, EmbedEntry},
     job::{ChatJob, Command, EmbedJob, LaneShared, LaneStats},
     watchdog::Watchdog,
 };
@@ -35,33 +37,49 @@ const COMMANDS: usize = 10_000;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Abilities {
     /// Prompt and answer together have at most so many tokens.
-    Chat {
-        max_sequence: usize,
-    },
+    Chat { max_sequence: usize },
     Embedding {
         max_sequence: usize,
         dimensions: usize,
+        /// Token ids are below this.
+        vocab_size: usize,
     },
+}
+
+/// Where requests are refused that cannot end in time.
+#[derive(Clone)]
+enum Entry {
+    Chat(Arc<ChatEntry>),
+    Embed(Arc<EmbedEntry>),
 }
 
 /// Sends work to a lane. When all handles are gone, a lane that was told to drain ends as soon as its work is done.
 #[derive(Clone)]
 pub struct LaneHandle {
     commands: SyncSender<Command>,
+    entry: Entry,
     pub codec: Arc<dyn TextCodec>,
     pub abilities: Abilities,
     pub stats: Arc<LaneStats>,
 }
 
 impl LaneHandle {
-    /// Puts a chat in the queue; never waits.
+    /// Puts a chat in the queue, unless it cannot begin in time; never waits.
     pub fn chat(&self, job: ChatJob) -> Result<(), RequestError> {
+        match &self.entry {
+            Entry::Chat(entry) => entry.enter(&job)?,
+            // The API gives chats to chat lanes only.
+            Entry::Embed(_) => return Err(RequestError::NotReady),
+        }
         self.send(Command::Chat(Box::new(job)))
     }
 
-    /// Puts an embeddings request in the queue; never waits.
+    /// Puts an embeddings request among the others, unless it cannot end in time; never waits.
     pub fn embed(&self, job: EmbedJob) -> Result<(), RequestError> {
-        self.send(Command::Embed(Box::new(job)))
+        // The API gives embeddings to embedding lanes only.
+        let Entry::Embed(entry) = &self.entry else { return Err(RequestError::NotReady) };
+        let ticket = entry.enter(&job)?;
+        self.send(Command::Embed(ticket, Box::new(job))).inspect_err(|_| entry.turns().remove(ticket))
     }
 
     /// No deadline later than this one counts any more. A lane that is gone needs no telling.
@@ -88,28 +106,42 @@ pub fn start(
     let name = format!("lane-{}", model.version);
     let codec = model.tokenizer.clone();
     let stats = shared.stats.clone();
-    let (terminator, abilities) = match &model.engine {
+    let metrics = shared.metrics.clone();
+    let (terminator, abilities, entry) = match &model.engine {
         ModelEngine::Chat(engine) => {
-            (engine.terminator(), Abilities::Chat { max_sequence: engine.info().max_sequence })
+            let abilities = Abilities::Chat { max_sequence: engine.info().max_sequence };
+            (engine.terminator(), abilities, Entry::Chat(Arc::new(ChatEntry::new(metrics))))
         }
         ModelEngine::Embedding(engine) => {
-            let abilities =
-                Abilities::Embedding { max_sequence: engine.max_sequence(), dimensions: engine.dimensions() };
-            (engine.terminator(), abilities)
+            let abilities = Abilities::Embedding {
+                max_sequence: engine.max_sequence(),
+                dimensions: engine.dimensions(),
+                vocab_size: engine.vocab_size(),
+            };
+            let limit = shared.tuning.rows(engine.max_batch());
+            let entry = EmbedEntry::new(limit, &model.measured, metrics);
+            (engine.terminator(), abilities, Entry::Embed(Arc::new(entry)))
         }
     };
+    let door = entry.clone();
     let watchdog =
         Watchdog::start(&format!("watch-{}", model.version), terminator, &shared).map_err(WorkerError::Thread)?;
     let body = move || {
-        let run = AssertUnwindSafe(move || match model.engine {
-            ModelEngine::Chat(engine) => {
-                ChatLane::new(ChatParts { engine, codec: model.tokenizer, commands: inbox, shared, watchdog }).run()
+        let run = AssertUnwindSafe(move || match (model.engine, door) {
+            (ModelEngine::Chat(engine), Entry::Chat(entry)) => {
+                let codec = model.tokenizer;
+                ChatLane::new(ChatParts { engine, codec, commands: inbox, entry, shared, watchdog }).run()
             }
-            ModelEngine::Embedding(engine) => EmbedLane::new(engine, inbox, shared, watchdog).run(),
+            (ModelEngine::Embedding(engine), Entry::Embed(entry)) => {
+                EmbedLane::new(engine, (inbox, entry), shared, watchdog).run()
+            }
+            (ModelEngine::Chat(_), Entry::Embed(_)) | (ModelEngine::Embedding(_), Entry::Chat(_)) => {
+                Err("the lane has the door of another task".to_owned())
+            }
         });
         let ended = catch_unwind(run).unwrap_or_else(|_| Err("the lane's thread panicked".to_owned()));
         on_end(ended.err());
     };
     std::thread::Builder::new().name(name).spawn(body).map_err(WorkerError::Thread)?;
-    Ok(LaneHandle { commands, codec, abilities, stats })
+    Ok(LaneHandle { commands, entry, codec, abilities, stats })
 }

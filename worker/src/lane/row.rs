@@ -107,6 +107,11 @@ impl Row {
         still.then(|| RequestError::SlowClient { ms: millis(slow_client) })
     }
 
+    /// Since its prefill began.
+    pub fn ran(&self) -> Duration {
+        self.job.clock.accepted.elapsed().saturating_sub(self.timing.queue)
+    }
+
     /// The prefill begins.
     pub fn leave_queue(&mut self, now: Instant) {
         self.job.out.begin();

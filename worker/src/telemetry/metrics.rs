@@ -29,6 +29,8 @@ pub struct Metrics {
     limit_refusals: Counter<u64>,
     shadow_refusals: Counter<u64>,
     bound_hits: Counter<u64>,
+    late: Counter<u64>,
+    pace: Gauge<f64>,
     pushes: Counter<u64>,
     loads: Counter<u64>,
     load_seconds: Histogram<f64>,
@@ -73,6 +75,16 @@ impl Metrics {
                 "Requests that a limit in shadow mode would have refused",
             ),
             bound_hits: counter("tidegate_bound_hits", "Times that a bound of this process was hit"),
+            late: counter(
+                "tidegate_deadline_refusals",
+                "Requests refused or ended because they could not end in time, by reason: busy, too_large",
+            ),
+            pace: meter
+                .f64_gauge("tidegate_pace_tokens_per_second")
+                .with_description(
+                    "Tokens in a second by the largest calls of the last minute, padding included; by task",
+                )
+                .build(),
             pushes: counter("tidegate_pushes", "Resources pushed by the control plane, by type and outcome"),
             loads: counter("tidegate_model_loads", "Loads of model versions by outcome"),
             load_seconds: seconds("tidegate_model_load_duration", "From the start of a load to a warmed-up version"),
@@ -139,6 +151,18 @@ impl Metrics {
 
     pub fn bound_hit(&self, bound: &'static str) {
         self.bound_hits.add(1, &[label("bound", bound)]);
+    }
+
+    /// A request that could not end in time. `reason`: `busy` or `too_large`.
+    pub fn late(&self, reason: &'static str) {
+        self.late.add(1, &[label("reason", reason)]);
+    }
+
+    /// `task`: `chat` (prompts) or `embedding`.
+    pub fn pace(&self, task: &'static str, tokens_per_second: Option<f64>) {
+        if let Some(pace) = tokens_per_second {
+            self.pace.record(pace, &[label("task", task)]);
+        }
     }
 
     /// `outcome`: `ack` or `nack`.

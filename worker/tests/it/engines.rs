@@ -73,6 +73,9 @@ impl EmbeddingEngine for Embed {
     fn dimensions(&self) -> usize {
         self.0.dimensions()
     }
+    fn vocab_size(&self) -> usize {
+        self.0.vocab_size()
+    }
     fn max_sequence(&self) -> usize {
         self.0.max_sequence()
     }
@@ -113,7 +116,7 @@ impl<F: Fn() -> Before + Send + Sync + 'static> Loader for Scripts<F> {
     }
 }
 
-fn holds(prompts: &[Vec<u32>], text: &str) -> bool {
+pub fn holds(prompts: &[Vec<u32>], text: &str) -> bool {
     let needle: Vec<u32> = text.bytes().map(u32::from).collect();
     prompts.iter().any(|prompt| prompt.windows(needle.len()).any(|window| window == needle))
 }
@@ -148,10 +151,21 @@ async fn a_request_that_kills_its_lane_is_not_sent_to_another_worker() {
 }
 
 #[tokio::test]
-async fn an_embedding_that_the_engine_refuses_names_its_input() {
+async fn a_token_that_the_model_does_not_have_is_refused_by_its_place() {
+    let worker = start_with(Scripts(|| -> Before { Box::new(|_| Ok(())) })).await;
+    worker.inlets.push_models(&embedding_set()).unwrap();
+    wait_for(&worker, "v1", Phase::Serving).await;
+    let refused = Http::new(&worker).embed(&json!({"model": "embed", "input": [[1, 2], [3, 7_777]]})).await;
+    let seen = (refused.status, refused.error("code"), refused.error("param"));
+    assert_eq!(seen, (StatusCode::BAD_REQUEST, "TG-2203".to_owned(), "input[1][1]".to_owned()));
+    assert!(refused.error("message").contains("7777"));
+}
+
+#[tokio::test]
+async fn an_engine_that_refuses_tokens_is_no_mistake_of_the_client() {
     let strict = || -> Before {
         Box::new(|call| match call {
-            Call::Embed(rows) if rows.iter().flatten().any(|token| *token > 300) => {
+            Call::Embed(rows) | Call::Prefill(rows) if holds(rows, "odd") => {
                 Err(EngineError::CallInvalid { reason: "a token is beyond the vocabulary".to_owned() })
             }
             Call::Embed(_) | Call::Prefill(_) | Call::Step => Ok(()),
@@ -160,10 +174,13 @@ async fn an_embedding_that_the_engine_refuses_names_its_input() {
     let worker = start_with(Scripts(strict)).await;
     worker.inlets.push_models(&embedding_set()).unwrap();
     wait_for(&worker, "v1", Phase::Serving).await;
-    let refused = Http::new(&worker).embed(&json!({"model": "embed", "input": [[1, 2], [7_777]]})).await;
-    let seen = (refused.status, refused.error("code"), refused.error("param"));
-    assert_eq!(seen, (StatusCode::BAD_REQUEST, "TG-2212".to_owned(), "input".to_owned()));
-    assert!(refused.error("message").contains("vocabulary"));
+    let failed = Http::new(&worker).embed(&json!({"model": "embed", "input": "odd"})).await;
+    assert_eq!((failed.status, failed.error("code")), (StatusCode::INTERNAL_SERVER_ERROR, "TG-2231".to_owned()));
+    let worker = start_with(Scripts(strict)).await;
+    worker.inlets.push_models(&model_set(&["v1"])).unwrap();
+    wait_for(&worker, "v1", Phase::Serving).await;
+    let failed = Http::new(&worker).chat(&ask("odd")).await;
+    assert_eq!((failed.status, failed.error("code")), (StatusCode::INTERNAL_SERVER_ERROR, "TG-2231".to_owned()));
 }
 
 /// The end of a lane's answer: tokens, or the error.
@@ -306,7 +323,9 @@ async fn only_the_embeddings_that_had_begun_end_with_a_lane_that_breaks() {
             let (out, reply) = tokio::sync::oneshot::channel();
             let (clock, span) = (Clock::start(Duration::from_secs(20)), tracing::Span::none());
             let out = EmbedOut::new(out, Held::default());
-            handle.embed(EmbedJob { rows: vec![vec![65]], clock, out, queued: span.clone(), span }).unwrap();
+            handle
+                .embed(EmbedJob { rows: vec![vec![65]], tenant: None, clock, out, queued: span.clone(), span })
+                .unwrap();
             reply
         };
         let begun = ask();

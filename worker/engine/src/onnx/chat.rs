@@ -13,7 +13,7 @@ use crate::onnx::gate::RunGate;
 use crate::onnx::inspect::layered;
 use crate::onnx::kv::{KvCache, OPEN_PER_BATCH, Past};
 use crate::onnx::session::MappedSession;
-use crate::onnx::{check_tokens, run_failed};
+use crate::onnx::{check_shape, check_tokens, missing, run_failed};
 
 /// Most bytes of logits that one prompt run may answer; more prompts go into several runs.
 const LOGITS_BYTES: usize = 64 << 20;
@@ -216,25 +216,30 @@ impl Graph<'_> {
         ];
         inputs.extend(self.names.past.iter().map(String::as_str).zip(past.iter().map(SessionInputValue::from)));
         let mut outputs = self.session.run(inputs, options).map_err(run_failed)?;
-        let missing = || EngineError::GraphDiffers { reason: "an output is missing".to_owned() };
-        let logits = last_logits(outputs.get(&self.config.outputs.logits).ok_or_else(missing)?, batch, self.config)?;
-        let present =
-            self.names.present.iter().map(|n| outputs.remove(n).ok_or_else(missing)).collect::<Result<_, _>>()?;
+        let name = &self.config.outputs.logits;
+        let logits = last_logits(outputs.get(name).ok_or_else(|| missing(name))?, batch, self.config)?;
+        let present = self
+            .names
+            .present
+            .iter()
+            .map(|name| outputs.remove(name).ok_or_else(|| missing(name)))
+            .collect::<Result<_, _>>()?;
         Ok((logits, present))
     }
 }
 
 /// The logits of each row's last real token.
 fn last_logits(value: &DynValue, batch: &Batch, config: &ChatConfig) -> Result<Vec<Vec<f32>>, EngineError> {
-    let (_, data) = value.try_extract_tensor::<f32>().map_err(run_failed)?;
+    let (shape, data) = value.try_extract_tensor::<f32>().map_err(run_failed)?;
     let vocab = config.vocab_size;
+    check_shape(&config.outputs.logits, shape, &[batch.totals.len(), batch.columns, vocab])?;
     let row_of = |(row, total): (usize, &usize)| {
         let last = if batch.columns == 1 { 0 } else { total - 1 };
         let begin = (row * batch.columns + last) * vocab;
         data.get(begin..begin + vocab).map(<[f32]>::to_vec)
     };
     let rows: Option<Vec<Vec<f32>>> = batch.totals.iter().enumerate().map(row_of).collect();
-    rows.ok_or_else(|| EngineError::GraphDiffers { reason: "the logits have another shape".to_owned() })
+    rows.ok_or_else(|| missing(&config.outputs.logits))
 }
 
 impl ChatEngine for OnnxChat {

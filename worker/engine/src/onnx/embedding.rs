@@ -10,7 +10,7 @@ use crate::engine::{EmbeddingEngine, Terminate};
 use crate::error::{EngineError, ModelLabel, Stage};
 use crate::onnx::gate::RunGate;
 use crate::onnx::session::MappedSession;
-use crate::onnx::{check_tokens, run_failed};
+use crate::onnx::{check_shape, check_tokens, missing, run_failed};
 
 /// An embedding engine on one session.
 pub(crate) struct OnnxEmbedding {
@@ -62,12 +62,10 @@ impl OnnxEmbedding {
         let (session, config) = (&mut self.session, &self.config);
         self.gate.call(|options| {
             let outputs = session.run(inputs, options).map_err(run_failed)?;
-            let differs = |reason: &str| EngineError::GraphDiffers { reason: reason.to_owned() };
-            let value = outputs.get(&config.outputs.embedding).ok_or_else(|| differs("the embedding is missing"))?;
-            let (_, data) = value.try_extract_tensor::<f32>().map_err(run_failed)?;
-            if data.len() != rows.len() * config.dimensions {
-                return Err(differs("the embedding has another shape"));
-            }
+            let name = &config.outputs.embedding;
+            let value = outputs.get(name).ok_or_else(|| missing(name))?;
+            let (shape, data) = value.try_extract_tensor::<f32>().map_err(run_failed)?;
+            check_shape(name, shape, &[rows.len(), config.dimensions])?;
             data.chunks_exact(config.dimensions).map(|row| vector(row, config.normalized)).collect()
         })
     }
@@ -88,6 +86,10 @@ fn vector(row: &[f32], normalized: bool) -> Result<Vec<f32>, EngineError> {
 impl EmbeddingEngine for OnnxEmbedding {
     fn dimensions(&self) -> usize {
         self.config.dimensions
+    }
+
+    fn vocab_size(&self) -> usize {
+        self.config.vocab_size
     }
 
     fn max_sequence(&self) -> usize {

@@ -5,6 +5,7 @@ mod embedding;
 mod gate;
 mod inspect;
 mod kv;
+mod location;
 mod proto;
 mod session;
 #[cfg(test)]
@@ -15,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::{ChatConfig, EmbeddingConfig};
-use crate::engine::{ChatEngine, EmbeddingEngine};
+use crate::engine::{ChatEngine, EmbeddingEngine, Terminate};
 use crate::error::{EngineError, ModelLabel};
 use crate::load::LoadCancel;
 use crate::runtime::Runtime;
@@ -45,8 +46,7 @@ pub(crate) fn chat(
     let session = session::build(spec, kv_bytes)?;
     inspect::chat(&session, &config)?;
     let mut engine = chat::OnnxChat::new(session, config, max_batch, spec.label.clone())?;
-    let terminator = engine.terminator();
-    warm_up::run(spec.cancel, WARM_UP_LIMIT, &*terminator, || engine.warm_up())?;
+    first_runs(spec.cancel, &*engine.terminator(), || engine.warm_up().map_err(warm_up_failed))?;
     Ok(engine)
 }
 
@@ -59,9 +59,38 @@ pub(crate) fn embedding(
     let session = session::build(spec, 0)?;
     inspect::embedding(&session, &config)?;
     let mut engine = embedding::OnnxEmbedding::new(session, config, max_batch, spec.label.clone())?;
-    let terminator = engine.terminator();
-    warm_up::run(spec.cancel, WARM_UP_LIMIT, &*terminator, || engine.warm_up())?;
+    first_runs(spec.cancel, &*engine.terminator(), || engine.warm_up().map_err(warm_up_failed))?;
     Ok(engine)
+}
+
+/// Does the first runs of a version, which end when the load is cancelled or their time is over.
+pub(crate) fn first_runs(
+    cancel: &LoadCancel,
+    terminator: &dyn Terminate,
+    runs: impl FnOnce() -> Result<(), EngineError>,
+) -> Result<(), EngineError> {
+    warm_up::run(cancel, WARM_UP_LIMIT, terminator, runs)
+}
+
+fn warm_up_failed(error: EngineError) -> EngineError {
+    EngineError::WarmUp { source: Box::new(error) }
+}
+
+/// An output that the graph promised and did not give.
+pub(crate) fn missing(output: &str) -> EngineError {
+    EngineError::AnswerDiffers { reason: format!("the output {output:?} is missing") }
+}
+
+/// Whether an output has exactly this shape: a tensor with as many numbers may still be another one.
+pub(crate) fn check_shape(output: &str, shape: &[i64], expected: &[usize]) -> Result<(), EngineError> {
+    let same = shape.len() == expected.len()
+        && shape.iter().zip(expected).all(|(have, want)| usize::try_from(*have) == Ok(*want));
+    if same {
+        return Ok(());
+    }
+    Err(EngineError::AnswerDiffers {
+        reason: format!("the output {output:?} has the shape {shape:?}, not {expected:?}"),
+    })
 }
 
 /// A failed run.

@@ -2,7 +2,7 @@
 //! same file costs no private memory. The session must be gone before the mapping; the field order below holds that.
 #![allow(unsafe_code)]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{CString, c_char};
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use ort::value::Outlet;
 use ort::{AsPointer, ortsys};
 
 use crate::error::EngineError;
-use crate::onnx::{SessionSpec, proto};
+use crate::onnx::{SessionSpec, location, proto};
 use crate::runtime::Reservation;
 use crate::weights::Weights;
 
@@ -85,8 +85,10 @@ pub(crate) fn build(spec: &SessionSpec<'_>, cache_bytes: u64) -> Result<MappedSe
 }
 
 /// A rough upper bound of the bytes that the version keeps in use: its weights, their packed copy, the graph, the cache.
-fn estimate(spec: &SessionSpec<'_>, graph: &[u8], data: &[(String, &[u8])], cache_bytes: u64) -> u64 {
-    let weights: u64 = data.iter().map(|(_, bytes)| bytes.len() as u64).sum();
+fn estimate(spec: &SessionSpec<'_>, graph: &[u8], data: &[External<'_>], cache_bytes: u64) -> u64 {
+    // A file that the graph names in two ways is one file.
+    let files: BTreeSet<(*const u8, usize)> = data.iter().map(|file| (file.bytes.as_ptr(), file.bytes.len())).collect();
+    let weights: u64 = files.iter().map(|(_, length)| *length as u64).sum();
     let packed = if spec.runtime.config().prepacking { weights } else { 0 };
     BASE_BYTES
         .saturating_add(2 * graph.len() as u64)
@@ -99,39 +101,48 @@ fn bytes<'a>(weights: &'a Weights, path: &str) -> Result<&'a [u8], EngineError> 
     weights.bytes(path).ok_or_else(|| EngineError::FileNotListed { path: path.to_owned() })
 }
 
+/// A file with external data.
+struct External<'a> {
+    /// As the graph says it: ONNX Runtime compares this text.
+    location: String,
+    bytes: &'a [u8],
+}
+
 /// The external data files that the graph names. Each must be one of the version's verified files, and each tensor must lie
 /// inside: ONNX Runtime would open an unknown name relative to the working directory.
-fn external_files<'a>(graph: &[u8], weights: &'a Weights) -> Result<Vec<(String, &'a [u8])>, EngineError> {
+fn external_files<'a>(graph: &[u8], weights: &'a Weights) -> Result<Vec<External<'a>>, EngineError> {
     if graph.get(4..8) == Some(ORT_FORMAT) {
         return Err(EngineError::GraphDiffers { reason: "the .ort format is not supported".to_owned() });
     }
     let tensors = proto::external_tensors(graph)
         .map_err(|reason| EngineError::GraphDiffers { reason: format!("the graph cannot be read: {reason}") })?;
-    let mut names = BTreeSet::new();
+    let mut found: BTreeMap<String, &'a [u8]> = BTreeMap::new();
     for tensor in tensors {
         let shown = || tensor.location.chars().take(128).collect::<String>();
-        let Some(file) = weights.bytes(&tensor.location) else {
-            return Err(EngineError::ExternalDataNotListed { location: shown() });
+        let path = location::inside(&tensor.location);
+        let Some(file) = path.as_deref().and_then(|path| weights.bytes(path)) else {
+            let advice = location::advice(path.as_deref(), weights.paths());
+            return Err(EngineError::ExternalDataNotListed { location: shown(), advice });
         };
         let end = tensor.offset.checked_add(tensor.length.unwrap_or(0));
         if end.is_none_or(|end| end > file.len() as u64) {
             let reason = format!("tensor {:?} reaches behind the end of {:?}", tensor.name, shown());
             return Err(EngineError::GraphDiffers { reason });
         }
-        names.insert(tensor.location);
+        found.insert(tensor.location, file);
     }
-    names.into_iter().map(|name| bytes(weights, &name).map(|bytes| (name.clone(), bytes))).collect()
+    Ok(found.into_iter().map(|(location, bytes)| External { location, bytes }).collect())
 }
 
 /// Hands the mapped files to the builder. The safe method of ort keeps its buffer in the builder only, which is too short.
-fn lend(builder: &mut SessionBuilder, data: &[(String, &[u8])]) -> ort::Result<()> {
+fn lend(builder: &mut SessionBuilder, data: &[External<'_>]) -> ort::Result<()> {
     if data.is_empty() {
         return Ok(());
     }
-    let owned: Vec<CString> = data.iter().map(|(name, _)| CString::new(name.as_str())).collect::<Result<_, _>>()?;
+    let owned: Vec<CString> = data.iter().map(|file| CString::new(file.location.as_str())).collect::<Result<_, _>>()?;
     let names: Vec<*const c_char> = owned.iter().map(|name| name.as_ptr()).collect();
-    let buffers: Vec<*mut c_char> = data.iter().map(|(_, bytes)| bytes.as_ptr().cast_mut().cast()).collect();
-    let lengths: Vec<usize> = data.iter().map(|(_, bytes)| bytes.len()).collect();
+    let buffers: Vec<*mut c_char> = data.iter().map(|file| file.bytes.as_ptr().cast_mut().cast()).collect();
+    let lengths: Vec<usize> = data.iter().map(|file| file.bytes.len()).collect();
     // SAFETY: the three arrays have `data.len()` entries and live through the call, which copies the names. The buffers are
     // never written to, and stay mapped as long as the `MappedSession` that `build` returns.
     ortsys![unsafe AddExternalInitializersFromMemory(

@@ -10,8 +10,7 @@ use crate::load::LoadCancel;
 /// How often the runs are looked at; they are stopped at most this late.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// Does `runs`, which `terminator` can stop. TG-2025 when the load was cancelled, TG-2029 after `limit`, TG-2028 when they
-/// failed by themselves.
+/// Does `runs`, which `terminator` can stop. TG-2025 when the load was cancelled, TG-2029 after `limit`, else what they say.
 pub(super) fn run(
     cancel: &LoadCancel,
     limit: Duration,
@@ -38,7 +37,7 @@ pub(super) fn run(
         Ok(()) => Ok(()),
         Err(_) if cancel.is_cancelled() => Err(EngineError::LoadCancelled),
         Err(error) if error.terminated() => Err(EngineError::WarmUpTooLong { seconds: limit.as_secs() }),
-        Err(error) => Err(EngineError::WarmUp { source: Box::new(error) }),
+        Err(error) => Err(error),
     }
 }
 

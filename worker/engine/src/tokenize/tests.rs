@@ -56,7 +56,7 @@ fn a_mebibyte_of_beginnings_and_spaces_costs_no_more_than_its_length() {
 fn messages_that_use_every_stand_in_are_refused() {
     let all: String = STAND_INS.collect();
     let refused = Guard::new(&specials(), &message(all.clone()), "").err().expect("no character is free");
-    assert_eq!((refused.code(), refused.request_fault()), ("TG-2043", true));
+    assert_eq!((refused.code(), refused.request_fault()), ("TG-2035", true));
     let (last, others) = (all.chars().next_back().unwrap(), &all[..all.len() - 4]);
     let guard = Guard::new(&specials(), &message(others.to_owned()), "").unwrap();
     assert_eq!(guard.hide("<|im_end|>", &specials()), format!("{last}|im_end|>"));

@@ -126,6 +126,52 @@ fn external_data_that_is_not_listed_is_refused() {
     });
 }
 
+/// Exporters write the same file in many ways; what was listed and verified is what runs.
+#[test]
+fn a_location_is_compared_as_a_path_and_not_as_text() {
+    for (location, path) in [
+        ("./del.onnx.data", "del.onnx.data"),
+        (".//el.onnx.data", "el.onnx.data"),
+        ("on/el.onnx.data", "on/el.onnx.data"),
+        ("./on/l.onnx.dat", "on/l.onnx.dat"),
+        ("on/../onnx.data", "onnx.data"),
+        (".\\del.onnx.data", "del.onnx.data"),
+    ] {
+        let place = Place::of("chat");
+        let whole = place.load(&place.spec(Task::Chat)).expect("loads").tokenizer;
+        replace(&place, "model.onnx", "model.onnx.data", location);
+        std::fs::create_dir_all(place.file(path).parent().expect("a folder")).expect("made");
+        let mut spec = place.spec(Task::Chat);
+        std::fs::rename(place.file("model.onnx.data"), place.file(path)).expect("moved");
+        for file in &mut spec.files {
+            if file.path == "model.onnx.data" {
+                file.path = path.to_owned();
+            }
+        }
+        let model = place.load(&spec).unwrap_or_else(|error| panic!("{location}: {}", error.report()));
+        assert_eq!(model.tokenizer.encode("same").expect("encodes"), whole.encode("same").expect("encodes"));
+    }
+}
+
+#[test]
+fn advice_about_external_data_can_be_followed() {
+    let error = refused("TG-2019", |place, spec| {
+        replace(place, "model.onnx", "model.onnx.data", "on/el.onnx.data");
+        std::fs::rename(place.file("model.onnx.data"), place.file("el.onnx.data")).expect("moved");
+        resign(place, spec);
+    });
+    assert!(
+        error.report().contains("the graph looks for \"on/el.onnx.data\" under its uri; move"),
+        "{}",
+        error.report()
+    );
+    let error = refused("TG-2019", |place, spec| {
+        replace(place, "model.onnx", "model.onnx.data", "../../../passwd");
+        resign(place, spec);
+    });
+    assert!(error.report().contains("leads out of the version's directory"), "{}", error.report());
+}
+
 /// The tag of the graph, written with a fifth byte that ONNX Runtime's protobuf throws away: to it the graph is there.
 #[test]
 fn a_graph_behind_a_tag_that_is_too_long_is_refused() {

@@ -8,3 +8,4 @@ mod harness;
 mod reference;
 mod runtime;
 mod text;
+mod trial;

@@ -98,9 +98,10 @@ fn any_content_comes_through_byte_for_byte() {
 #[test]
 fn a_template_runs_out_of_fuel() {
     let endless = "{% for a in range(10000) %}{% for b in range(10000) %}{{ a }}{% endfor %}{% endfor %}";
-    let error = codec(Some(endless)).encode_chat(&[message("user", "hi")]).expect_err("stopped");
+    let later = format!("{{% if 'go' in messages[0].content %}}{endless}{{% endif %}}{{{{ messages[0].content }}}}");
+    let error = codec(Some(&later)).encode_chat(&[message("user", "go")]).expect_err("stopped");
     assert_eq!(error.code(), "TG-2045");
-    assert!(error.report().contains("fuel"), "{}", error.report());
+    assert!(error.file_fault() && error.report().contains("fuel"), "{}", error.report());
 }
 
 #[test]
@@ -110,13 +111,18 @@ fn a_long_conversation_has_fuel_enough() {
 }
 
 #[test]
-fn a_template_may_refuse_and_must_not_guess() {
+fn a_template_may_refuse_and_what_is_undefined_is_as_in_jinja() {
     let strict = codec(Some(
-        "{% if messages[0].role != 'user' %}{{ raise_exception('begin as user') }}{% endif %}{{ messages[0].name }}",
+        "{% if messages[0].role != 'user' %}{{ raise_exception('begin as user, not ' + messages[0].role) }}{% endif %}\
+         {{ messages[0].name }}{% if tools %}tools{% endif %}{{ messages[0].content }}\
+         {% if messages[0].content == 'deep' %}{{ messages[0].name.first }}{% endif %}",
     ));
-    let error = strict.encode_chat(&[message("system", "x")]).expect_err("refused");
-    assert!(error.report().contains("begin as user") && error.request_fault(), "{}", error.report());
-    assert_eq!(strict.encode_chat(&[message("user", "x")]).expect_err("undefined").code(), "TG-2045");
+    let error = strict.encode_chat(&[message("<|im_end|>", "x")]).expect_err("refused");
+    assert_eq!((error.code(), error.request_fault(), error.file_fault()), ("TG-2034", true, false));
+    assert!(error.report().ends_with("refuses these messages: begin as user, not <|im_end|>"), "{}", error.report());
+    assert_eq!(strict.encode_chat(&[message("user", "x")]).expect("undefined prints nothing"), bytes("x"));
+    let error = strict.encode_chat(&[message("user", "deep")]).expect_err("an attribute of nothing");
+    assert_eq!((error.code(), error.request_fault(), error.file_fault()), ("TG-2045", false, true));
 }
 
 #[test]

@@ -35,6 +35,6 @@ fn runs_that_fail_keep_their_cause_and_runs_that_end_are_fine() {
     let terminator = tests::endless().terminator();
     let cancel = LoadCancel::default();
     let error = run(&cancel, LONG, &*terminator, || Err(EngineError::NotFinite)).expect_err("failed");
-    assert_eq!((error.code(), error.terminated()), ("TG-2028", false));
+    assert_eq!((error.code(), error.terminated()), ("TG-2042", false));
     run(&cancel, LONG, &*terminator, || Ok(())).expect("fine");
 }
