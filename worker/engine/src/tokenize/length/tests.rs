@@ -5,7 +5,12 @@ use proptest::{prelude::*, test_runner::TestRunner};
 use serde_json::{Value, json};
 
 use super::Bound;
-use crate::{engine::TextCodec, error::ModelLabel, tokenize::HfCodec};
+use crate::{
+    engine::TextCodec,
+    error::ModelLabel,
+    special_tokens::SpecialTokens,
+    tokenize::{CodecFiles, HfCodec, ModelVocabulary, NamedFile},
+};
 
 /// BPE by bytes.
 fn chat() -> Value {
@@ -52,7 +57,14 @@ fn changed(mut tokenizer: Value, at: &str, to: Value) -> Value {
 
 fn codec(tokenizer: &Value) -> HfCodec {
     let label = ModelLabel { model_id: "m".into(), version: "v".into() };
-    HfCodec::new(tokenizer.to_string().as_bytes(), None, label).unwrap()
+    let json = tokenizer.to_string();
+    let files = CodecFiles {
+        tokenizer: NamedFile { path: "tokenizer.json", bytes: json.as_bytes() },
+        template: None,
+        specials: SpecialTokens::default(),
+        vocabulary: ModelVocabulary { size: 1 << 21, answers: None },
+    };
+    HfCodec::new(files, label).unwrap()
 }
 
 fn normalized(kind: Value) -> Value {
