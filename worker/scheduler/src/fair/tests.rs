@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::{Fair, Late, Request};
 use crate::Ticket;
 
-fn request(tenant: &'static str, rows: usize, tokens: u32, now: u64, allowed_ms: u64) -> Request<&'static str> {
+fn request(tenant: &'static str, (rows, tokens): (usize, u32), now: u64, allowed_ms: u64) -> Request<&'static str> {
     Request { tenant, rows: vec![tokens; rows], allowed_ms, deadline_ms: now + allowed_ms }
 }
 
@@ -48,8 +48,8 @@ impl Lane {
         self.now as u64
     }
 
-    fn push(&mut self, tenant: &'static str, rows: usize, tokens: u32, allowed: u64) -> Result<Ticket, Late> {
-        let ticket = self.fair.push(request(tenant, rows, tokens, self.at(), allowed), self.at())?;
+    fn push(&mut self, tenant: &'static str, (rows, tokens): (usize, u32), allowed: u64) -> Result<Ticket, Late> {
+        let ticket = self.fair.push(request(tenant, (rows, tokens), self.at(), allowed), self.at())?;
         self.rows.insert(ticket, (rows, tokens));
         Ok(ticket)
     }
@@ -101,7 +101,7 @@ impl Lane {
     /// Measures calls of this size.
     fn warm(&mut self, tokens: u32) {
         for _ in 0..2 {
-            self.push("warm", self.limit, tokens, 600_000).unwrap();
+            self.push("warm", (self.limit, tokens), 600_000).unwrap();
             self.run();
         }
     }
@@ -110,10 +110,10 @@ impl Lane {
 #[test]
 fn a_small_request_is_in_the_next_call_however_large_the_others_are() {
     let mut lane = Lane::new(8, 5.0, 0.1, 1);
-    lane.push("a", 2_048, 100, 600_000).unwrap();
+    lane.push("a", (2_048, 100), 600_000).unwrap();
     lane.call();
     let before = lane.calls;
-    let small = lane.push("a", 1, 3, 600_000).unwrap();
+    let small = lane.push("a", (1, 3), 600_000).unwrap();
     lane.call();
     assert!(lane.ended.contains_key(&small) && lane.calls == before + 1);
 }
@@ -121,8 +121,8 @@ fn a_small_request_is_in_the_next_call_however_large_the_others_are() {
 #[test]
 fn tenants_take_turns_and_so_do_the_requests_of_one() {
     let mut fair: Fair<&str> = Fair::new(8);
-    let many: Vec<Ticket> = (0..6).map(|_| fair.push(request("many", 100, 10, 0, 1_000), 0).unwrap()).collect();
-    let one = fair.push(request("one", 100, 10, 0, 1_000), 0).unwrap();
+    let many: Vec<Ticket> = (0..6).map(|_| fair.push(request("many", (100, 10), 0, 1_000), 0).unwrap()).collect();
+    let one = fair.push(request("one", (100, 10), 0, 1_000), 0).unwrap();
     let mut rows: BTreeMap<Ticket, usize> = BTreeMap::new();
     for _ in 0..6 {
         for share in fair.next(|_| true) {
@@ -141,10 +141,10 @@ fn tenants_take_turns_and_so_do_the_requests_of_one() {
 fn what_can_never_end_in_time_is_refused_with_a_size_that_does() {
     let mut lane = Lane::new(8, 5.0, 0.15, 7);
     lane.warm(100);
-    let late = lane.push("a", 2_048, 100, 10_000).unwrap_err();
+    let late = lane.push("a", (2_048, 100), 10_000).unwrap_err();
     let Late::TooLarge { fits } = late else { panic!("{late:?}") };
     assert!(fits > 100 && lane.true_ms(fits, 100) < 10_000.0, "{fits}");
-    let ticket = lane.push("a", fits, 100, 10_000).unwrap();
+    let ticket = lane.push("a", (fits, 100), 10_000).unwrap();
     let begun = lane.now;
     lane.run();
     let (ended, late) = lane.ended[&ticket];
@@ -155,18 +155,18 @@ fn what_can_never_end_in_time_is_refused_with_a_size_that_does() {
 fn what_could_end_alone_is_asked_to_come_back() {
     let mut lane = Lane::new(8, 5.0, 0.15, 7);
     lane.warm(100);
-    lane.push("a", 500, 100, 60_000).unwrap();
-    lane.push("b", 500, 100, 60_000).unwrap();
-    let late = lane.push("c", 500, 100, 10_000).unwrap_err();
+    lane.push("a", (500, 100), 60_000).unwrap();
+    lane.push("b", (500, 100), 60_000).unwrap();
+    let late = lane.push("c", (500, 100), 10_000).unwrap_err();
     let Late::Busy { retry_after_ms } = late else { panic!("{late:?}") };
     assert!((1_000..60_000).contains(&retry_after_ms), "{retry_after_ms}");
-    lane.push("c", 1, 100, 10_000).expect("a small one has the time");
+    lane.push("c", (1, 100), 10_000).expect("a small one has the time");
 }
 
 #[test]
 fn without_a_measurement_nobody_is_refused_and_two_calls_are_enough_to_know() {
     let mut lane = Lane::new(8, 5.0, 0.15, 3);
-    let ticket = lane.push("a", 2_048, 100, 10_000).expect("nothing is known");
+    let ticket = lane.push("a", (2_048, 100), 10_000).expect("nothing is known");
     lane.run();
     assert!(matches!(lane.ended[&ticket].1, Some(Late::TooLarge { .. })));
     assert!(lane.calls <= 3, "{} calls", lane.calls);
@@ -177,10 +177,10 @@ fn a_flood_of_tiny_requests_does_not_make_large_ones_look_slow() {
     let mut lane = Lane::new(8, 5.0, 0.02, 5);
     lane.warm(100);
     for _ in 0..500 {
-        lane.push("tiny", 1, 2, 30_000).unwrap();
+        lane.push("tiny", (1, 2), 30_000).unwrap();
         lane.run();
     }
-    lane.push("a", 1_000, 100, 10_000).expect("2.6 s of work");
+    lane.push("a", (1_000, 100), 10_000).expect("2.6 s of work");
     let before = lane.now;
     lane.run();
     assert!(lane.now - before < 10_000.0);
@@ -190,10 +190,10 @@ fn a_flood_of_tiny_requests_does_not_make_large_ones_look_slow() {
 fn a_refusal_does_not_keep_its_reason_alive() {
     let mut lane = Lane::new(8, 5.0, 0.15, 9);
     lane.warm(100);
-    lane.push("a", 1_000, 100, 5_000).expect_err("too slow now");
+    lane.push("a", (1_000, 100), 5_000).expect_err("too slow now");
     lane.token_ms = 0.01;
     lane.now += 61_000.0;
-    let ticket = lane.push("a", 1_000, 100, 5_000).expect("what was measured is too old");
+    let ticket = lane.push("a", (1_000, 100), 5_000).expect("what was measured is too old");
     lane.run();
     assert!(lane.ended[&ticket].1.is_none());
 }
@@ -212,7 +212,7 @@ proptest! {
         let begun = lane.now;
         #[allow(clippy::cast_precision_loss)]
         let share = needed / allowed as f64;
-        match lane.push("a", rows, tokens, allowed) {
+        match lane.push("a", (rows, tokens), allowed) {
             Ok(ticket) => {
                 lane.run();
                 let (ended, late) = lane.ended[&ticket];
@@ -241,7 +241,7 @@ proptest! {
         let names = ["a", "b", "c", "d"];
         let mut total = 0;
         for (tenant, rows) in &requests {
-            lane.push(names[*tenant], *rows, 5, 600_000).unwrap();
+            lane.push(names[*tenant], (*rows, 5), 600_000).unwrap();
             total += rows;
         }
         lane.run();
