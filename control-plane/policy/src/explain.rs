@@ -10,7 +10,7 @@ pub use answer::{
     Answerer, ArmShare, ConditionVerdict, Decider, DeciderKind, ExplainHeader, ExplainRequest, Explanation,
     GatewayFacts, LimitVerdict, Outcome, RuleVerdict, Verdict,
 };
-use door::Caller;
+use door::{Asked, Caller};
 use tidegate_limiter::matching::{BUCKETS, RequestView, split_bucket};
 pub use words::describe;
 
@@ -21,8 +21,10 @@ pub fn explain(snapshot: &Snapshot, gateway: GatewayFacts, request: &ExplainRequ
     let mut notes = Vec::new();
     let headers::Seen { headers, refused } = headers::seen(request, &mut notes);
     let caller = door::caller(request, &headers, (snapshot, &mut notes));
+    let asked = Asked::read(request.path.as_deref());
+    let refused = if let Asked::Bad(problem) = asked { Some(problem.to_owned()) } else { refused };
     let refused = refused.map(|problem| door::refusal(400, "bad_request", problem));
-    let at_the_door = refused.or_else(|| door::key(&caller, gateway)).or_else(|| door::path(request));
+    let at_the_door = refused.or_else(|| door::key(&caller, gateway)).or_else(|| asked.refused());
     let mut answer = Explanation {
         outcome: Outcome::Routed,
         model: request.model.clone(),
@@ -47,7 +49,7 @@ pub fn explain(snapshot: &Snapshot, gateway: GatewayFacts, request: &ExplainRequ
         answer.notes.push(format!("limits about a tenant were left out, as none is given (--tenant): {ids}"));
     }
     arms::note(target, &mut answer);
-    let served = || nobody(&answer).or_else(|| door::task(request, snapshot, target, &answer));
+    let served = || nobody(&answer).or_else(|| asked.fits(snapshot, target, &answer));
     answer.verdict = at_the_door.or_else(served).unwrap_or_default();
     answer
 }
@@ -94,7 +96,7 @@ fn decide(snapshot: &Snapshot, target: &Target, view: &RequestView<'_>, answer: 
             }
         }
         // One arm with all the weight leaves nothing to chance.
-        None => match split.intervals.iter().find(|i| i.weight == BUCKETS) {
+        None => match only_arm(&split.intervals) {
             Some(only) => set_arm(answer, snapshot, &only.arm, &only.arm_label),
             None => answer.random = true,
         },
@@ -108,6 +110,13 @@ pub fn interval_at(intervals: &[Interval], bucket: u32) -> Option<&Interval> {
         end = end.saturating_add(interval.weight);
         bucket < end
     })
+}
+
+/// The arm that has all the weight, in one interval or in several.
+fn only_arm(intervals: &[Interval]) -> Option<&Interval> {
+    let mut with_weight = intervals.iter().filter(|i| i.weight > 0);
+    let first = with_weight.next()?;
+    with_weight.all(|i| (&i.arm, &i.arm_label) == (&first.arm, &first.arm_label)).then_some(first)
 }
 
 fn set_arm(answer: &mut Explanation, snapshot: &Snapshot, cluster: &str, label: &str) {

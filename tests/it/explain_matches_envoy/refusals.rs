@@ -6,7 +6,7 @@ use tidegate_policy::explain::{Answerer, ExplainHeader, ExplainRequest, GatewayF
 
 use super::{Gateway, policies::World};
 
-const PATHS: [&str; 8] = [
+const PATHS: [&str; 16] = [
     "/v1/embeddings",
     "/v1/embeddings?a=b",
     "/v1/chat/completions",
@@ -15,6 +15,14 @@ const PATHS: [&str; 8] = [
     "/v1/embeddings/",
     "/v2/embeddings",
     "/",
+    "//v1///embeddings",
+    "/v1/./a/../embeddings",
+    "/../v1/models/..//embeddings",
+    "/v1/embeddings/..",
+    "/v1/embeddings/.",
+    "/v1/embeddings#a",
+    "/v1/models/team/m0/",
+    "/v1/modelsx",
 ];
 /// `m2` has no workers.
 const MODELS: [&str; 6] = ["m0", "m2", "nope", "team/m0", "m 0", ""];

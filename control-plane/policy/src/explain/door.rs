@@ -12,6 +12,7 @@ use crate::{
 
 const CHAT: &str = "/v1/chat/completions";
 const EMBEDDINGS: &str = "/v1/embeddings";
+const MODELS: &str = "/v1/models";
 /// How an API key begins behind its scheme; the rest is a JWT.
 const KEY_PREFIXES: [&str; 3] = ["Bearer tg_", "bearer tg_", "BEARER tg_"];
 
@@ -71,39 +72,74 @@ pub(super) fn key(caller: &Caller, gateway: GatewayFacts) -> Option<Verdict> {
     }
 }
 
-/// The gateway's word on a POST to this path.
-pub(super) fn path(request: &ExplainRequest) -> Option<Verdict> {
-    match plain(request.path.as_deref()?) {
-        CHAT | EMBEDDINGS => None,
-        "/v1/models" => Some(wrong_method()),
-        other if other.starts_with("/v1/models/") => Some(wrong_method()),
-        other => Some(refusal(404, "unknown_url", format!("there is nothing at {other}"))),
+/// What a path asks for.
+pub(super) enum Asked {
+    /// No path was given: what fits the model.
+    Whatever,
+    Task(Task),
+    Models,
+    Nothing(String),
+    /// The gateway does not take such a path.
+    Bad(&'static str),
+}
+
+impl Asked {
+    pub fn read(path: Option<&str>) -> Self {
+        let Some(path) = path else { return Self::Whatever };
+        if path.contains('#') {
+            return Self::Bad("the path contains #");
+        }
+        let path = normal(path.split('?').next().unwrap_or_default());
+        match path.as_str() {
+            CHAT => Self::Task(Task::Chat),
+            EMBEDDINGS => Self::Task(Task::Embedding),
+            MODELS => Self::Models,
+            other if other.starts_with(MODELS) && other[MODELS.len()..].starts_with('/') => Self::Models,
+            _ => Self::Nothing(path),
+        }
+    }
+
+    /// The gateway's word on a POST to this path.
+    pub fn refused(&self) -> Option<Verdict> {
+        let get = "explain is about a POST, and this path takes a GET";
+        match self {
+            Self::Whatever | Self::Task(_) | Self::Bad(_) => None,
+            Self::Models => Some(refusal(405, "method_not_allowed", get)),
+            Self::Nothing(path) => Some(refusal(404, "unknown_url", format!("there is nothing at {path}"))),
+        }
+    }
+
+    /// The worker's word on the endpoint.
+    pub fn fits(&self, snapshot: &Snapshot, target: &Target, answer: &Explanation) -> Option<Verdict> {
+        let Self::Task(asked) = self else { return None };
+        let (is, right) = match task_of(snapshot, target, answer.version.as_deref()) {
+            task if task == *asked => return None,
+            Task::Chat => ("a chat model", CHAT),
+            Task::Embedding => ("an embedding model", EMBEDDINGS),
+        };
+        let why = format!("{} is {is}: its path is {right}", target.model_id);
+        Some(Verdict { status: 400, code: Some("TG-2209".to_owned()), from: Answerer::Worker, why })
     }
 }
 
-fn wrong_method() -> Verdict {
-    refusal(405, "method_not_allowed", "explain is about a POST, and this path takes a GET")
-}
-
-/// The worker's word on the endpoint.
-pub(super) fn task(
-    request: &ExplainRequest,
-    snapshot: &Snapshot,
-    target: &Target,
-    answer: &Explanation,
-) -> Option<Verdict> {
-    let asked = match plain(request.path.as_deref()?) {
-        CHAT => Task::Chat,
-        EMBEDDINGS => Task::Embedding,
-        _ => return None,
-    };
-    let (is, right) = match task_of(snapshot, target, answer.version.as_deref()) {
-        task if task == asked => return None,
-        Task::Chat => ("a chat model", CHAT),
-        Task::Embedding => ("an embedding model", EMBEDDINGS),
-    };
-    let why = format!("{} is {is}: its path is {right}", target.model_id);
-    Some(Verdict { status: 400, code: Some("TG-2209".to_owned()), from: Answerer::Worker, why })
+/// As the gateway reads a path: without `.` and `..`, and each run of slashes as one.
+fn normal(path: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    let mut all = path.split('/').skip(1).peekable();
+    let mut folder = false;
+    while let Some(part) = all.next() {
+        folder = false;
+        match part {
+            "" => folder = all.peek().is_none(),
+            "." => folder = true,
+            ".." => {
+                parts.pop();
+                folder = true;
+            }
+            other => parts.push(other),
+        }
+    }
+    format!("/{}{}", parts.join("/"), if folder && !parts.is_empty() { "/" } else { "" })
 }
 
 /// The task of a version, as its pools have it; that of the model when chance decides.
@@ -111,9 +147,4 @@ fn task_of(snapshot: &Snapshot, target: &Target, version: Option<&str>) -> Task 
     let plans = snapshot.pools.values().filter(|plan| plan.model == target.model);
     let mut versions = plans.flat_map(|plan| &plan.versions).map(|planned| &planned.version);
     versions.find(|v| Some(v.name.as_str()) == version).map_or(target.task, |v| v.task)
-}
-
-/// Without query and fragment.
-fn plain(path: &str) -> &str {
-    path.split(['?', '#']).next().unwrap_or_default()
 }
