@@ -1,5 +1,6 @@
 //! Every shell command of README.md and docs/ is run as it stands, page by page, in one bash, against a Tidegate that runs; only
 //! addresses and places are those of the test. What cannot be run is named below with its reason. A new command is run, or fails.
+#![allow(clippy::unwrap_used)]
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -266,4 +267,29 @@ async fn every_command_of_the_documents_does_what_they_say() -> Result<()> {
         bail!("{:?} is in no document any more", NOT_RUN[n]);
     }
     Ok(())
+}
+
+#[test]
+fn commands_are_found_as_a_reader_finds_them() {
+    let texts = |fence: &[&str], console: bool| {
+        let lines: Vec<_> = fence.iter().copied().enumerate().collect();
+        commands(&lines, console).into_iter().map(|c| c.text).collect::<Vec<_>>()
+    };
+    let console = ["$ a b \\", "    --c", "printed", "$ d"];
+    assert_eq!(texts(&console, true), ["a b \\\n    --c", "d"]);
+    assert_eq!(texts(&["a", "", "b \\", "c"], false), ["a", "b \\\nc"]);
+}
+
+#[test]
+fn a_page_with_commands_that_nobody_would_run_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let read = |text: &str| {
+        let file = dir.path().join("a.md");
+        fs::write(&file, text).unwrap();
+        page(dir.path(), &file)
+    };
+    assert_eq!(read("```console\n$ tidegate no-such-command\n```\n").unwrap().commands.len(), 1);
+    for unknown in ["```bash\ntidegate get all\n```\n", "```console\n$ a\n"] {
+        assert!(read(unknown).is_err(), "{unknown}");
+    }
 }
