@@ -9,23 +9,30 @@ use std::{
 
 /// What each room may use of the others. Arrows go down only; adapters never use each other.
 const MAY_USE: &[(&str, &[&str])] = &[
+    ("text", &[]),
+    ("program", &["tidegate-text"]),
     ("proto", &[]),
     ("proto/error-pages", &[]),
     ("limiter", &[]),
     ("xds", &[]),
     ("xds/client", &["tidegate-xds"]),
-    ("control-plane/policy", &["tidegate-limiter"]),
+    ("control-plane/policy", &["tidegate-limiter", "tidegate-text"]),
     ("control-plane/translate", &["tidegate-policy", "tidegate-limiter", "tidegate-proto", "tidegate-xds"]),
     ("control-plane/store", &["tidegate-policy"]),
-    ("control-plane/api", &["tidegate-error-pages", "tidegate-policy", "tidegate-proto", "tidegate-xds"]),
+    (
+        "control-plane/api",
+        &["tidegate-error-pages", "tidegate-policy", "tidegate-proto", "tidegate-text", "tidegate-xds"],
+    ),
     (
         "control-plane",
         &[
             "tidegate-api",
             "tidegate-error-pages",
             "tidegate-policy",
+            "tidegate-program",
             "tidegate-proto",
             "tidegate-store",
+            "tidegate-text",
             "tidegate-translate",
             "tidegate-xds",
         ],
@@ -38,8 +45,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "tidegate-engine",
             "tidegate-error-pages",
             "tidegate-limiter",
+            "tidegate-program",
             "tidegate-proto",
             "tidegate-scheduler",
+            "tidegate-text",
             "tidegate-xds",
             "tidegate-xds-client",
         ],
@@ -47,11 +56,16 @@ const MAY_USE: &[(&str, &[&str])] = &[
 ];
 
 /// Rooms that compute and never act.
-const PURE: &[&str] = &["limiter", "xds", "control-plane/policy", "control-plane/translate", "worker/scheduler"];
+const PURE: &[&str] =
+    &["text", "limiter", "xds", "control-plane/policy", "control-plane/translate", "worker/scheduler"];
 
 /// What only one room may depend on.
-const ONLY: &[(&str, &str)] =
-    &[("sqlx", "control-plane/store"), ("ort", "worker/engine"), ("kube", "control-plane/controllers")];
+const ONLY: &[(&str, &str)] = &[
+    ("sqlx", "control-plane/store"),
+    ("ort", "worker/engine"),
+    ("kube", "control-plane/controllers"),
+    ("serde-saphyr", "text"),
+];
 
 /// Crates that a pure room must not depend on, outside its tests.
 const IMPURE_CRATES: &[&str] = &["tokio", "tonic", "sqlx", "axum", "reqwest", "hyper", "kube", "rand", "rustix"];

@@ -2,7 +2,7 @@
 //! logged; on a terminal it is printed, once.
 use std::{
     fs,
-    io::{ErrorKind, IsTerminal, Write},
+    io::{IsTerminal, Write},
     os::unix::fs::OpenOptionsExt,
     path::Path,
 };
@@ -10,6 +10,7 @@ use std::{
 use anyhow::{Context, Result};
 use tidegate_api::credentials::{ADMIN_PREFIX, make_admin_token, sha256, stored_admin_token};
 use tidegate_policy::ports::{AdminToken, AdminTokenAdded, CredentialStore, ObjectStore};
+use tidegate_program::text_file;
 use tidegate_store::PgStore;
 
 use crate::error::Error;
@@ -81,11 +82,11 @@ fn make(file: &Path) -> Result<String> {
 
 /// The token that the file holds; None when there is no file.
 fn read(file: &Path) -> Result<Option<String>, Error> {
-    match fs::read_to_string(file).map(|text| text.trim().to_owned()) {
+    match text_file::read_line(file) {
         Ok(token) if is_token(&token) => Ok(Some(token)),
         Ok(_) => Err(refuse(file, "it does not hold exactly one admin token")),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(refuse(file, &error.to_string())),
+        Err(problem) if problem.is_missing() => Ok(None),
+        Err(problem) => Err(refuse(file, &problem.to_string())),
     }
 }
 

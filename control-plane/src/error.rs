@@ -33,6 +33,15 @@ pub enum Error {
     CaFile { path: PathBuf, reason: String },
     #[error("{0}")]
     Refused(Box<Problem>),
+    #[error(
+        "TG-1313 only {done} of {of} documents were applied; what is applied stays, and applying all again is safe"
+    )]
+    PartlyApplied {
+        done: usize,
+        of: usize,
+        #[source]
+        source: Box<Error>,
+    },
     #[error("TG-1517 cannot write the answer")]
     Output(#[source] std::io::Error),
     #[error(
@@ -87,6 +96,7 @@ impl Error {
             Self::Usage(_) => "TG-1515",
             Self::CaFile { .. } => "TG-1516",
             Self::Refused(problem) => &problem.code,
+            Self::PartlyApplied { .. } => "TG-1313",
             Self::Output(_) => "TG-1517",
             Self::ForeignDataDir { .. } => "TG-1518",
             Self::AdminToken { .. } => "TG-1519",
@@ -110,6 +120,7 @@ impl Error {
             Self::Input { .. } | Self::CaFile { .. } => 66,
             Self::Unreachable { .. } => 69,
             Self::NoToken { .. } | Self::TokenInClear { .. } | Self::ForeignDataDir { .. } => 77,
+            Self::PartlyApplied { source, .. } => source.exit_code(),
             Self::Refused(problem) if matches!(problem.status, 401 | 403) => 77,
             Self::Refused(_)
             | Self::Answer { .. }

@@ -2,6 +2,7 @@
 mod bad_input;
 mod canary_gone;
 mod docs_walk;
+mod documents_back;
 mod doors;
 mod envoy_gateway;
 mod explain_matches_envoy;

@@ -56,9 +56,9 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 /// Runs until a signal or the control plane ends it.
 async fn serve(settings: Settings) -> Result<(), WorkerError> {
-    let token = std::fs::read_to_string(&settings.node_token_file)
-        .map_err(|e| WorkerError::ControlPlane { reason: format!("the node token file cannot be read: {e}") })?;
-    let token = token.trim();
+    let token = tidegate_program::text_file::read_line(&settings.node_token_file)
+        .map_err(|problem| WorkerError::ControlPlane { reason: format!("the node token file: {problem}") })?;
+    let token = token.as_str();
     let telemetry = Telemetry::install(&settings)?;
     let loader = loader(&settings)?;
     let control_plane = Endpoint::from_shared(settings.control_plane.clone())

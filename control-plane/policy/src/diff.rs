@@ -25,6 +25,6 @@ pub fn unified(key: &ObjectKey, old: Option<&Value>, new: Option<&Value>) -> Str
 pub fn yaml(value: Option<&Value>) -> String {
     match value {
         None => String::new(),
-        Some(value) => serde_saphyr::to_string(value).unwrap_or_else(|_| format!("{value:#}\n")),
+        Some(value) => tidegate_text::write(value),
     }
 }

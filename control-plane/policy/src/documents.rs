@@ -1,6 +1,7 @@
 //! Bytes to documents: YAML (several documents) or JSON. Refuses every mistake of form at once: syntax, unknown kinds and
 //! fields, wrong types, missing fields, bad names. What a well-formed document may *say* is checked in `validate`.
 mod envelope;
+mod lists;
 mod read;
 mod shape;
 pub(crate) mod suggest;
@@ -16,12 +17,16 @@ use crate::{
 
 pub(crate) use envelope::is_label_part;
 pub use envelope::name_problem;
+pub use lists::{Opened, open_lists};
 
-/// Largest body, in bytes.
-pub const MAX_BYTES: usize = 1 << 20;
+/// Largest body, in bytes: a page of a listing, sent back, fits.
+pub const MAX_BYTES: usize = 4 << 20;
 
-/// Most documents in one body.
-pub const MAX_DOCUMENTS: usize = 100;
+/// Largest document, in bytes of JSON.
+pub const MAX_DOCUMENT_BYTES: usize = 1 << 20;
+
+/// Most documents in one body: as many as a page of a listing has.
+pub const MAX_DOCUMENTS: usize = 500;
 
 /// A document whose form is right.
 #[derive(Clone, PartialEq, Debug)]
@@ -46,9 +51,11 @@ pub(crate) struct Draft {
 }
 
 /// Reads a body and keeps documents with mistakes. An error means that nothing could be read at all.
-pub(crate) fn drafts(bytes: &[u8]) -> Result<Vec<Draft>, Rejections> {
+/// A document that names no namespace is of `namespace`.
+pub(crate) fn drafts(bytes: &[u8], namespace: &str) -> Result<Vec<Draft>, Rejections> {
     let values = read::values(bytes).map_err(|r| Rejections(vec![r]))?;
-    let mut drafts: Vec<_> = values.iter().enumerate().map(|(index, value)| envelope::open(index, value)).collect();
+    let open = |(index, value)| envelope::open(index, value, namespace);
+    let mut drafts: Vec<_> = values.iter().enumerate().map(open).collect();
     refuse_repeats(&mut drafts);
     Ok(drafts)
 }

@@ -80,6 +80,33 @@ pub struct Author {
     pub source: Source,
 }
 
+/// What a rollback is about.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum RollbackScope {
+    Everything,
+    Namespace(String),
+    Object(ObjectKey),
+}
+
+impl RollbackScope {
+    /// The only object, if it is about one.
+    pub fn object(&self) -> Option<&ObjectKey> {
+        match self {
+            Self::Object(key) => Some(key),
+            Self::Everything | Self::Namespace(_) => None,
+        }
+    }
+
+    /// The only namespace, if it is about one.
+    pub fn namespace(&self) -> Option<&str> {
+        match self {
+            Self::Object(key) => Some(&key.object.namespace),
+            Self::Namespace(name) => Some(name),
+            Self::Everything => None,
+        }
+    }
+}
+
 /// What a write did.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Outcome {
@@ -116,7 +143,7 @@ pub struct Page<T> {
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// 409: the object changed, or exists, or is gone.
-    #[error("{key} is at resourceVersion {actual}, not {expected}")]
+    #[error("{}", conflict(key, *expected, *actual))]
     Conflict { key: String, expected: i64, actual: i64 },
     /// 409: another door owns the object.
     #[error("{key} is owned by {owner:?}; take it over with `tidegate adopt`")]
@@ -147,6 +174,18 @@ impl StoreError {
             Self::Conflict { .. } | Self::OwnedElsewhere { .. } | Self::NotFound { .. } | Self::BadRequest { .. } => {
                 false
             }
+        }
+    }
+}
+
+fn conflict(key: &str, expected: i64, actual: i64) -> String {
+    match (expected, actual) {
+        (0, actual) => format!("{key} exists, at resourceVersion {actual}; it was to be created"),
+        (expected, 0) => format!(
+            "{key} does not exist any more, and resourceVersion {expected} was asked for; leave metadata.resourceVersion out to create it"
+        ),
+        (expected, actual) => {
+            format!("{key} is at resourceVersion {actual}, not {expected}; read it again, or leave the version out")
         }
     }
 }
@@ -185,21 +224,21 @@ pub trait ObjectStore: Send + Sync {
         limit: u32,
         after: Option<&str>,
     ) -> Result<Page<Revision>, StoreError>;
-    /// Makes every object (or only `key`) what it was right after `revision`; new revisions are appended, none removed.
+    /// Makes every object of the scope what it was right after `revision`; new revisions are appended, none removed.
     async fn rollback(
         &self,
         revision: i64,
-        key: Option<&ObjectKey>,
+        scope: &RollbackScope,
         author: &Author,
         dry_run: bool,
     ) -> Result<Vec<(StoredObject, Outcome)>, StoreError>;
-    /// As `rollback`, but only while the newest revision of the store (with `key`: that object's revision, 0 when there is none)
-    /// is `on`; else [`StoreError::Conflict`]. So what was checked of a dry run that began at `on` is what is done.
+    /// As `rollback`, but only while the newest revision of the store (of one object: that object's revision, 0 when there is
+    /// none) is `on`; else [`StoreError::Conflict`]. So what was checked of a dry run that began at `on` is what is done.
     async fn rollback_on(
         &self,
         on: i64,
         revision: i64,
-        key: Option<&ObjectKey>,
+        scope: &RollbackScope,
         author: &Author,
     ) -> Result<Vec<(StoredObject, Outcome)>, StoreError>;
     /// Moves ownership of an object to the author's door.

@@ -1,18 +1,23 @@
-//! Durations as people write them. Integers only; nothing is rounded.
+//! Durations of documents. Integers only; nothing is rounded.
+use serde::{Deserialize, Deserializer};
 
 /// Milliseconds of `2ms`, `30s`, `1m` or `1h`: one whole number and one unit.
 pub fn duration_ms(text: &str) -> Option<u64> {
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let (number, unit) = text.split_at_checked(digits)?;
-    if number.is_empty() || (number.len() > 1 && number.starts_with('0')) {
-        return None;
-    }
-    let factor = match unit {
-        "ms" => 1,
-        "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        _ => return None,
-    };
-    number.parse::<u64>().ok()?.checked_mul(factor)
+    let unit = text.trim_start_matches(|c: char| c.is_ascii_digit());
+    matches!(unit, "ms" | "s" | "m" | "h").then(|| tidegate_text::duration_ms(text)).flatten()
+}
+
+/// One spelling for one duration, so that `60s` instead of `1m` is no change. What is no duration stays, to be refused as it is.
+fn spelled(text: String) -> String {
+    duration_ms(&text).map_or(text, tidegate_text::duration_text)
+}
+
+/// For a field that is a duration.
+pub(crate) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    String::deserialize(deserializer).map(spelled)
+}
+
+/// For a field that may be a duration.
+pub(crate) fn maybe_duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    Ok(Option::<String>::deserialize(deserializer)?.map(spelled))
 }

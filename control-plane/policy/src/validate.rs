@@ -19,6 +19,7 @@ pub use worker_pool::{MAX_DECLARED, MAX_RETAINED};
 use crate::{
     documents::{self, Document},
     kinds::{Kind, ModelSpec, RateLimitPolicySpec, ReleasePolicySpec, WorkerPoolSpec},
+    names::DEFAULT_NAMESPACE,
     ports::{ObjectKey, Write},
     reject::{Code, Found, Rejections, Sink},
 };
@@ -131,9 +132,17 @@ impl ValidObject {
 /// # Errors
 /// Every mistake of form and meaning in every document; beyond [`crate::reject::MAX_LISTED`] they are only counted.
 pub fn parse(bytes: &[u8]) -> Result<Vec<ValidObject>, Rejections> {
+    parse_in(bytes, DEFAULT_NAMESPACE)
+}
+
+/// As [`parse`]; a document that names no namespace is of `namespace`.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_in(bytes: &[u8], namespace: &str) -> Result<Vec<ValidObject>, Rejections> {
     let mut found = Found::default();
     let mut objects = Vec::new();
-    for draft in documents::drafts(bytes)? {
+    for draft in documents::drafts(bytes, namespace)? {
         let sound = draft.found.is_empty();
         found.add(draft.found);
         let Some(document) = draft.document else { continue };

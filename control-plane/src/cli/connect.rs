@@ -10,6 +10,7 @@ use clap::builder::{OsStringValueParser, TypedValueParser as _};
 
 use reqwest::{Method, Url, header};
 use serde_json::Value;
+use tidegate_program::text_file;
 
 use crate::problem::Problem;
 use crate::{config::Secret, error::Error};
@@ -152,11 +153,8 @@ fn admin_url(dir: &Path) -> Option<String> {
 }
 
 fn read_token(file: &Path) -> Result<Secret, Error> {
-    match std::fs::read_to_string(file) {
-        Ok(text) if !text.trim().is_empty() => Ok(Secret::new(text.trim())),
-        Ok(_) => Err(Error::NoToken { reason: format!("{} is empty", file.display()) }),
-        Err(error) => Err(Error::NoToken { reason: format!("{}: {error}", file.display()) }),
-    }
+    let line = text_file::read_line(file);
+    line.map(Secret::new).map_err(|problem| Error::NoToken { reason: format!("{}: {problem}", file.display()) })
 }
 
 fn is_loopback(url: &Url) -> bool {
@@ -169,9 +167,13 @@ fn is_loopback(url: &Url) -> bool {
 
 fn ca_certificates(path: &Path) -> Result<Vec<reqwest::Certificate>, Error> {
     let refuse = |reason: String| Error::CaFile { path: path.to_owned(), reason };
-    let pem = std::fs::read(path).map_err(|e| refuse(e.to_string()))?;
-    let certificates = reqwest::Certificate::from_pem_bundle(&pem).map_err(|e| refuse(e.to_string()))?;
-    if certificates.is_empty() { Err(refuse("it holds no certificate".to_owned())) } else { Ok(certificates) }
+    let pem = text_file::read(path, text_file::MAX_SMALL).map_err(|e| refuse(e.to_string()))?;
+    let certificates = reqwest::Certificate::from_pem_bundle(pem.as_bytes())
+        .map_err(|_| refuse("a certificate in it cannot be read; PEM text is wanted".to_owned()))?;
+    if certificates.is_empty() {
+        return Err(refuse("it holds no certificate in PEM (`-----BEGIN CERTIFICATE-----`)".to_owned()));
+    }
+    Ok(certificates)
 }
 
 /// What the server answered.

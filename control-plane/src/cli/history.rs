@@ -1,12 +1,11 @@
-//! `history` and `rollback`: what was written when and by whom, and back to it.
+//! `history`: what was written when and by whom.
 use serde_json::{Value, json};
 use tidegate_policy::kinds::Kind;
 
 use super::{
-    apply::results,
     connect::ConnectArgs,
     objects::{NamespaceArgs, kind_and_name},
-    output::{self, Format, TextFormat, at, table},
+    output::{self, Format, at, table},
 };
 use crate::error::Error;
 
@@ -22,25 +21,6 @@ pub struct HistoryArgs {
     pub limit: u32,
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Format,
-    #[command(flatten)]
-    pub connect: ConnectArgs,
-}
-
-#[derive(Clone, Debug, clap::Args)]
-pub struct RollbackArgs {
-    /// Only this object (KIND NAME, KIND/NAME); without it everything goes back
-    pub kind: Option<String>,
-    pub name: Option<String>,
-    /// The revision to go back to, as `history` shows it
-    #[arg(long, value_name = "REVISION")]
-    pub to: u64,
-    #[command(flatten)]
-    pub namespace: NamespaceArgs,
-    /// Say what would happen, and do nothing
-    #[arg(long)]
-    pub dry_run: bool,
-    #[arg(short, long, value_enum, default_value_t)]
-    pub output: TextFormat,
     #[command(flatten)]
     pub connect: ConnectArgs,
 }
@@ -79,22 +59,4 @@ pub fn revisions(items: &[Value]) -> String {
         })
         .collect();
     table(&["REVISION", "AT", "AUTHOR", "SOURCE", "OUTCOME", "OBJECT"], &rows)
-}
-
-pub async fn rollback(args: &RollbackArgs) -> Result<String, Error> {
-    let mut body = json!({"revision": args.to, "dryRun": args.dry_run});
-    if let Some(kind) = &args.kind {
-        let (kind, name) = named(kind, args.name.as_deref())?;
-        body["kind"] = json!(kind.name());
-        body["namespace"] = json!(args.namespace.namespace);
-        body["name"] = json!(name);
-    }
-    let answer = args.connect.client()?.post(&["api", "v1", "rollback"], &[], &body).await?;
-    Ok(match args.output {
-        TextFormat::Json => output::json(&answer),
-        TextFormat::Text => match results(&answer, args.dry_run) {
-            text if text.is_empty() => format!("Nothing differs from revision {}.\n", args.to),
-            text => text,
-        },
-    })
 }

@@ -44,6 +44,14 @@ pub struct CreateKeyArgs {
     pub connect: ConnectArgs,
 }
 
+/// Seconds, also as a duration; less than a second is none.
+pub fn seconds(text: &str) -> Result<u64, String> {
+    let spelled = || tidegate_text::duration_ms(text).filter(|ms| ms.is_multiple_of(1_000)).map(|ms| ms / 1_000);
+    text.parse().ok().or_else(spelled).filter(|seconds| *seconds > 0).ok_or_else(|| {
+        format!("expected a number of seconds, or {} of at least a second", tidegate_text::DURATION_FORM)
+    })
+}
+
 #[derive(Clone, Debug, clap::Args)]
 pub struct ListKeysArgs {
     #[arg(short, long, value_enum, default_value_t)]
@@ -63,25 +71,6 @@ pub struct RevokeKeyArgs {
     pub output: TextFormat,
     #[command(flatten)]
     pub connect: ConnectArgs,
-}
-
-/// `90`, `90s`, `15m`, `12h` or `30d` as seconds.
-pub(super) fn seconds(text: &str) -> Result<u64, String> {
-    let (number, unit) = match text.find(|c: char| !c.is_ascii_digit()) {
-        None => (text, 1),
-        Some(at) => {
-            let unit = match &text[at..] {
-                "s" => 1,
-                "m" => 60,
-                "h" => 3_600,
-                "d" => 86_400,
-                _ => 0,
-            };
-            (&text[..at], unit)
-        }
-    };
-    let seconds = number.parse::<u64>().ok().and_then(|n| n.checked_mul(unit)).filter(|n| *n > 0);
-    seconds.ok_or_else(|| "expected seconds, or a number with s, m, h or d, such as 30d".to_owned())
 }
 
 /// What tells the server not to wait.

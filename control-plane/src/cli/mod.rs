@@ -12,6 +12,7 @@ mod keys;
 mod nodes;
 mod objects;
 mod output;
+mod rollback;
 mod start;
 mod tokens;
 
@@ -50,9 +51,9 @@ enum Command {
         after_help = "Examples:\n  tidegate check-config --config tidegate.yaml\n  tidegate check-config --max-workers 4 -o json"
     )]
     CheckConfig(start::CheckConfigCommand),
-    /// Create or change objects from files, all or nothing
+    /// Create or change objects from files; up to 500 documents all or nothing
     #[command(
-        after_help = "Examples:\n  tidegate apply -f examples/\n  tidegate apply -f chat.yaml --dry-run\n  cat chat.yaml | tidegate apply -f -"
+        after_help = "Examples:\n  tidegate apply -f examples/\n  tidegate apply -f chat.yaml --dry-run\n  cat chat.yaml | tidegate apply -f -\n  tidegate get all -A -o yaml > backup.yaml; tidegate apply -f backup.yaml"
     )]
     Apply(apply::ApplyArgs),
     /// Show what `apply` would change
@@ -76,9 +77,11 @@ enum Command {
     /// List what was written, newest first
     #[command(after_help = "Examples:\n  tidegate history\n  tidegate history rel chat --limit 5")]
     History(history::HistoryArgs),
-    /// Make everything, or one object, what it was at a revision
-    #[command(after_help = "Examples:\n  tidegate rollback --to 12\n  tidegate rollback rel chat --to 12 --dry-run")]
-    Rollback(history::RollbackArgs),
+    /// Make everything, a namespace, or one object, what it was at a revision
+    #[command(
+        after_help = "More than one object, or the end of one, is changed only after a yes on the terminal, or with --yes.\n\nExamples:\n  tidegate rollback --to 12 --dry-run\n  tidegate rollback --to 12 -n team-a --yes\n  tidegate rollback rel chat --to 12"
+    )]
+    Rollback(rollback::RollbackArgs),
     /// Take over an object that was written through another door
     #[command(after_help = "Example:\n  tidegate adopt releasepolicy chat")]
     Adopt(objects::AdoptArgs),
@@ -236,7 +239,7 @@ async fn remote(command: &Command) -> Result<(String, u8), Error> {
         Command::Delete(args) => objects::delete(args).await,
         Command::Adopt(args) => objects::adopt(args).await,
         Command::History(args) => history::history(args).await,
-        Command::Rollback(args) => history::rollback(args).await,
+        Command::Rollback(args) => rollback::rollback(args).await,
         Command::ProxyStatus(args) => nodes::proxy_status(args).await,
         Command::ApiKey(command) => keys::api_key(command).await,
         Command::AdminToken(command) => tokens::admin_token(command).await,
@@ -258,7 +261,8 @@ async fn remote(command: &Command) -> Result<(String, u8), Error> {
 /// # Errors
 /// As `tidegate apply`.
 pub async fn apply_files(files: Vec<std::path::PathBuf>, connect: ConnectArgs) -> Result<String, Error> {
-    let args = apply::ApplyArgs { files, dry_run: false, output: output::TextFormat::Text, connect };
+    let into = apply::IntoNamespace::default();
+    let args = apply::ApplyArgs { files, dry_run: false, into, output: output::TextFormat::Text, connect };
     apply::apply(&args).await
 }
 

@@ -100,11 +100,16 @@ pub fn display_name(kind: &str, namespace: &str, name: &str) -> String {
 
 pub async fn get(args: &GetArgs) -> Result<String, Error> {
     let client = args.connect.client()?;
-    if args.kind == "all" && args.name.is_none() {
+    if args.kind == "all" {
         return get_all(args, &client).await;
     }
     let (kind, name) = kind_and_name(&args.kind, args.name.as_deref())?;
     if let Some(name) = name {
+        if args.all_namespaces {
+            return Err(Error::Usage(format!(
+                "-A lists every namespace: leave {name} out, or name its namespace with -n"
+            )));
+        }
         let object =
             client.get(&["api", "v1", "namespaces", &args.namespace.namespace, kind.plural(), &name], &[]).await?;
         return Ok(render(kind, std::slice::from_ref(&object), args, &object));
@@ -122,6 +127,9 @@ async fn list(args: &GetArgs, client: &Client, kind: Kind) -> Result<Vec<Value>,
 }
 
 async fn get_all(args: &GetArgs, client: &Client) -> Result<String, Error> {
+    if let Some(name) = &args.name {
+        return Err(Error::Usage(format!("`all` takes no name; write the kind of {name}, as in `get models {name}`")));
+    }
     let (mut all, mut tables) = (Vec::new(), Vec::new());
     for kind in Kind::ALL {
         let items = list(args, client, kind).await?;
@@ -132,7 +140,7 @@ async fn get_all(args: &GetArgs, client: &Client) -> Result<String, Error> {
     }
     Ok(match args.output {
         Format::Json => output::json(&json!({"apiVersion": "v1", "kind": "List", "items": all})),
-        Format::Yaml => all.iter().map(output::yaml).collect::<Vec<_>>().join("---\n"),
+        Format::Yaml => output::yaml(&json!({"apiVersion": "v1", "kind": "List", "items": all})),
         Format::Table | Format::Wide if tables.is_empty() => "No objects found.\n".to_owned(),
         Format::Table | Format::Wide => tables.join("\n"),
     })
@@ -141,9 +149,6 @@ async fn get_all(args: &GetArgs, client: &Client) -> Result<String, Error> {
 fn render(kind: Kind, items: &[Value], args: &GetArgs, whole: &Value) -> String {
     match args.output {
         Format::Json => output::json(whole),
-        Format::Yaml if whole.get("items").is_some() => {
-            items.iter().map(output::yaml).collect::<Vec<_>>().join("---\n")
-        }
         Format::Yaml => output::yaml(whole),
         Format::Table | Format::Wide if items.is_empty() => format!("No {} found.\n", kind.plural()),
         Format::Table | Format::Wide => {

@@ -47,11 +47,7 @@ pub fn json(value: &Value) -> String {
 
 /// YAML that `apply` reads back.
 pub fn yaml(value: &Value) -> String {
-    let mut out = serde_saphyr::to_string(value).unwrap_or_else(|_| json(value));
-    if !out.ends_with('\n') {
-        out.push('\n');
-    }
-    out
+    tidegate_text::write(value)
 }
 
 /// Columns as wide as their widest cell, three spaces between, nothing after the last.

@@ -340,7 +340,7 @@ fn differences_are_shown_and_counted() {
 fn a_document_survives_being_printed_as_yaml() {
     let value = json!({"a": {"b": [1, "no", "1.0", "x: y", ""], "c": null, "d": true}, "e": "line\nline"});
     let text = output::yaml(&value);
-    assert_eq!(serde_saphyr::from_str::<serde_json::Value>(&text).unwrap(), value, "{text}");
+    assert_eq!(tidegate_text::one(&text).unwrap().unwrap(), value, "{text}");
 }
 
 #[test]
@@ -370,5 +370,29 @@ fn proxy_status_shows_who_has_what_and_what_was_refused() {
          default.chat.0 v2: TG-2017: digest\n\
          w is refused (Fleet): TG-1413 address x is not y (7 times)\n\
          w: WorkerPool a/b does not exist\n"
+    );
+}
+
+#[test]
+fn a_time_to_live_is_seconds_or_a_duration() {
+    for (text, seconds) in [("3600", 3600), ("1d", 86_400), ("1h30m", 5_400), ("2w", 1_209_600), ("30s", 30)] {
+        assert_eq!(keys::seconds(text), Ok(seconds), "{text}");
+    }
+    for bad in ["", "0", "0s", "500ms", "1y", "-1", "1.5h", "tomorrow"] {
+        let said = keys::seconds(bad).unwrap_err();
+        assert!(said.contains("1h30m") && !said.contains("digit"), "{bad}: {said}");
+    }
+}
+
+#[test]
+fn a_rollback_is_summed_up_before_the_question() {
+    let change = |namespace: &str, name: &str, outcome: &str| json!({"kind": "Model", "namespace": namespace, "name": name, "outcome": outcome});
+    let all =
+        [change("default", "a", "Configured"), change("default", "b", "Configured"), change("team-a", "c", "Deleted")];
+    let text = rollback::summary(&all.iter().collect::<Vec<_>>(), 12, 2);
+    assert_eq!(
+        text,
+        "Going back to revision 12 changes 3 objects:\n  namespace default: 2 Model configured\n  namespace team-a: 1 Model deleted\n\
+         model.tidegate.dev/a would be configured\nmodel.tidegate.dev/b would be configured\nand 1 more; --dry-run shows all, with their differences\n"
     );
 }

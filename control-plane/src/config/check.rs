@@ -1,6 +1,8 @@
 //! Checks across settings (binds, files), and the error type of the configuration.
 use std::{fmt, path::Path};
 
+use tidegate_program::text_file;
+
 use super::{
     Settings,
     typed::{place, written},
@@ -94,7 +96,7 @@ pub(super) fn check(settings: &Settings, errors: &mut Vec<ConfigError>) {
     ports(settings, errors);
     if let Some(tls) = &settings.admin_tls {
         for (key, path) in [("admin_tls_cert_file", &tls.cert), ("admin_tls_key_file", &tls.key)] {
-            if let Err(error) = std::fs::read(path) {
+            if let Err(error) = text_file::read(path, text_file::MAX_SMALL) {
                 errors.push(ConfigError::missing_file(&place(key), path, &error.to_string()));
             }
         }

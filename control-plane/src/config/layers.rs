@@ -113,10 +113,10 @@ fn read_file(inputs: &Inputs, errors: &mut Vec<ConfigError>) -> BTreeMap<&'stati
             return out;
         }
     };
-    let map = match serde_saphyr::from_str::<Value>(text) {
-        Ok(Value::Object(map)) => map,
-        Ok(Value::Null) => return out,
-        Ok(_) => {
+    let map = match tidegate_text::one(text) {
+        Ok(Some(Value::Object(map))) => map,
+        Ok(None) => return out,
+        Ok(Some(_)) => {
             errors.push(ConfigError::file(&what, "must be a mapping of settings"));
             return out;
         }

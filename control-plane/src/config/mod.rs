@@ -15,6 +15,8 @@ use std::{
     time::Duration,
 };
 
+use tidegate_program::text_file;
+
 pub use args::{GivenFlags, ServeArgs, UpArgs};
 pub use check::{ConfigError, ConfigErrors};
 pub use fields::{FIELDS, Field, Scope, Shape};
@@ -135,7 +137,8 @@ impl Inputs {
             .filter(|(k, _)| k.starts_with("TIDEGATE_"))
             .collect();
         let path = flags.config.or_else(|| env.get("TIDEGATE_CONFIG").filter(|p| !p.is_empty()).map(PathBuf::from));
-        let file = path.map(|path| GivenFile { text: std::fs::read_to_string(&path).map_err(|e| e.to_string()), path });
+        let read = |path: &Path| text_file::read(path, text_file::MAX_SMALL).map_err(|e| e.to_string());
+        let file = path.map(|path| GivenFile { text: read(&path), path });
         let cwd = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
         Self { flags: flags.values, env, file, root: rustix::process::geteuid().is_root(), cwd }
     }

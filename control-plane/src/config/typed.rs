@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use tidegate_program::text_file;
 use tidegate_translate::CorsOrigin;
 
 use super::{ConfigError, Layered, LogFormat, Origin, Provider, Secret, Settings, TlsFiles, UpSettings, fields::field};
@@ -171,8 +172,8 @@ impl Parser<'_> {
             return None;
         }
         let (key, text) = match self.path("database_url_file") {
-            Some(path) => match std::fs::read_to_string(&path) {
-                Ok(text) => ("database_url_file", text.trim().to_owned()),
+            Some(path) => match text_file::read_line(&path) {
+                Ok(line) => ("database_url_file", line),
                 Err(error) => {
                     let place = self.place("database_url_file");
                     self.errors.push(ConfigError::missing_file(&place, &path, &error.to_string()));

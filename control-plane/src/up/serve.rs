@@ -65,8 +65,10 @@ pub fn probe_client(settings: &Settings) -> Result<reqwest::Client, Error> {
     let mut http = reqwest::Client::builder().no_proxy().timeout(std::time::Duration::from_secs(2));
     if let Some(tls) = &settings.admin_tls {
         let refuse = |reason: String| Error::CaFile { path: tls.cert.clone(), reason };
-        let pem = std::fs::read(&tls.cert).map_err(|e| refuse(e.to_string()))?;
-        http = http.tls_certs_only(reqwest::Certificate::from_pem_bundle(&pem).map_err(|e| refuse(e.to_string()))?);
+        let pem = tidegate_program::text_file::read(&tls.cert, tidegate_program::text_file::MAX_SMALL);
+        let pem = pem.map_err(|e| refuse(e.to_string()))?;
+        let certificates = reqwest::Certificate::from_pem_bundle(pem.as_bytes()).map_err(|e| refuse(e.to_string()))?;
+        http = http.tls_certs_only(certificates);
     }
     http.build().map_err(|e| Error::Usage(format!("the HTTP client could not be made: {e}")))
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 use sqlx::{Row, postgres::PgRow};
-use tidegate_policy::ports::{Author, ObjectKey, Outcome, Page, Revision, StoreError, StoredObject};
+use tidegate_policy::ports::{Author, ObjectKey, Outcome, Page, Revision, RollbackScope, StoreError, StoredObject};
 
 use crate::{
     error::Fail,
@@ -63,11 +63,12 @@ impl PgStore {
     pub(crate) async fn roll_back(
         &self,
         (on, revision): (Option<i64>, i64),
-        key: Option<&ObjectKey>,
+        scope: &RollbackScope,
         by: By<'_>,
     ) -> Result<Vec<(StoredObject, Outcome)>, Fail> {
         let mut tx = WriteTx::begin(&self.pools.work, by).await?;
-        let mut present = present(&mut tx, key).await?;
+        let key = scope.object();
+        let mut present = present(&mut tx, scope).await?;
         // One object is brought back whatever others write elsewhere.
         let (about, actual) = match key {
             Some(key) => (text(key), present.get(key).map_or(0, |object| object.revision)),
@@ -79,7 +80,7 @@ impl PgStore {
         if revision < 1 || revision > tx.current() {
             return Err(bad(format!("there is no revision {revision}; the newest is {}", tx.current())));
         }
-        let past = past(&mut tx, revision, key).await?;
+        let past = past(&mut tx, revision, scope).await?;
         // Lines go from the old end of an object's history: one that is still there says what the object was.
         if revision < tx.kept_from && (key.is_none() || past.is_empty()) {
             let kept = tx.kept_from;
@@ -117,16 +118,16 @@ fn token(text: &str) -> Result<(i64, &str, &str, &str), Fail> {
     Ok((r.parse().map_err(|_| wrong())?, k, ns, n))
 }
 
-async fn past(tx: &mut WriteTx<'_>, revision: i64, key: Option<&ObjectKey>) -> Result<BTreeMap<ObjectKey, Past>, Fail> {
+async fn past(tx: &mut WriteTx<'_>, revision: i64, scope: &RollbackScope) -> Result<BTreeMap<ObjectKey, Past>, Fail> {
     let rows: Vec<PgRow> = sqlx::query(
         "SELECT DISTINCT ON (kind, namespace, name) kind, namespace, name, labels, annotations, spec FROM revisions
-         WHERE revision <= $1 AND ($2::text IS NULL OR (kind = $2 AND namespace = $3 AND name = $4))
+         WHERE revision <= $1 AND ($2::text IS NULL OR (kind = $2 AND name = $4)) AND ($3::text IS NULL OR namespace = $3)
          ORDER BY kind, namespace, name, revision DESC",
     )
     .bind(revision)
-    .bind(key.map(|k| k.kind.name()))
-    .bind(key.map(|k| &k.object.namespace))
-    .bind(key.map(|k| &k.object.name))
+    .bind(scope.object().map(|k| k.kind.name()))
+    .bind(scope.namespace())
+    .bind(scope.object().map(|k| &k.object.name))
     .fetch_all(tx.connection())
     .await?;
     let mut past = BTreeMap::new();
@@ -141,17 +142,17 @@ async fn past(tx: &mut WriteTx<'_>, revision: i64, key: Option<&ObjectKey>) -> R
     Ok(past)
 }
 
-async fn present(tx: &mut WriteTx<'_>, key: Option<&ObjectKey>) -> Result<BTreeMap<ObjectKey, StoredObject>, Fail> {
+async fn present(tx: &mut WriteTx<'_>, scope: &RollbackScope) -> Result<BTreeMap<ObjectKey, StoredObject>, Fail> {
     const SQL: &str = concat!(
         "SELECT ",
         object_columns!(),
-        " FROM objects WHERE $1::text IS NULL OR (kind = $1 AND namespace = $2 AND name = $3)
+        " FROM objects WHERE ($1::text IS NULL OR (kind = $1 AND name = $3)) AND ($2::text IS NULL OR namespace = $2)
           ORDER BY kind, namespace, name FOR UPDATE"
     );
     let rows: Vec<ObjectRow> = sqlx::query_as(SQL)
-        .bind(key.map(|k| k.kind.name()))
-        .bind(key.map(|k| &k.object.namespace))
-        .bind(key.map(|k| &k.object.name))
+        .bind(scope.object().map(|k| k.kind.name()))
+        .bind(scope.namespace())
+        .bind(scope.object().map(|k| &k.object.name))
         .fetch_all(tx.connection())
         .await?;
     Ok(rows.into_iter().map(|r| (r.0.key.clone(), r.0)).collect())

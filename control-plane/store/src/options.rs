@@ -28,7 +28,7 @@ pub struct Options {
     /// Whether it also listens for notifications, which arrive in about a millisecond. Default true.
     pub listen: bool,
     /// Bytes of rows at which a page of a listing ends, however many items were asked for; one item is always in it. A
-    /// document may have 1 MiB, so 500 of them would not fit anywhere. Default 8 MiB.
+    /// document may have 1 MiB, so 500 of them would not fit anywhere. Default 2 MiB, so that a page fits into a body that is sent back.
     pub page_bytes: usize,
 }
 
@@ -58,7 +58,7 @@ impl Options {
             patience: Duration::from_secs(8),
             poll_interval: Duration::from_secs(1),
             listen: true,
-            page_bytes: 8 << 20,
+            page_bytes: 2 << 20,
         }
     }
 

@@ -5,8 +5,8 @@ use opentelemetry::metrics::Counter;
 use tidegate_policy::{
     kinds::Kind,
     ports::{
-        Author, Everything, ObjectKey, ObjectStore, Outcome, Page, Revision, StatusWrite, StoreError, StoredObject,
-        Write,
+        Author, Everything, ObjectKey, ObjectStore, Outcome, Page, Revision, RollbackScope, StatusWrite, StoreError,
+        StoredObject, Write,
     },
 };
 use tokio::{sync::watch, task::AbortHandle};
@@ -135,21 +135,21 @@ impl ObjectStore for PgStore {
     async fn rollback(
         &self,
         revision: i64,
-        key: Option<&ObjectKey>,
+        scope: &RollbackScope,
         author: &Author,
         dry_run: bool,
     ) -> Result<Written, StoreError> {
-        self.run(Lane::Write, "rollback", || self.roll_back((None, revision), key, By { author, dry_run })).await
+        self.run(Lane::Write, "rollback", || self.roll_back((None, revision), scope, By { author, dry_run })).await
     }
 
     async fn rollback_on(
         &self,
         on: i64,
         revision: i64,
-        key: Option<&ObjectKey>,
+        scope: &RollbackScope,
         author: &Author,
     ) -> Result<Written, StoreError> {
-        self.run(Lane::Write, "rollback", || self.roll_back((Some(on), revision), key, By { author, dry_run: false }))
+        self.run(Lane::Write, "rollback", || self.roll_back((Some(on), revision), scope, By { author, dry_run: false }))
             .await
     }
 

@@ -12,10 +12,7 @@ fn documents() -> Vec<Value> {
     let mut files: Vec<PathBuf> = std::fs::read_dir(examples()).unwrap().map(|e| e.unwrap().path()).collect();
     files.retain(|f| f.extension().is_some_and(|e| e == "yaml"));
     files.sort();
-    files
-        .iter()
-        .flat_map(|f| serde_saphyr::from_multiple::<Value>(&std::fs::read_to_string(f).unwrap()).unwrap())
-        .collect()
+    files.iter().flat_map(|f| tidegate_text::values(&std::fs::read_to_string(f).unwrap()).unwrap()).collect()
 }
 
 fn files(list: &Value) -> BTreeMap<String, (String, u64)> {

@@ -1,8 +1,9 @@
 //! Collects raw values from flags, environment and file, in that order of precedence, and remembers where each came from.
 //! Never interprets a value.
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::Path};
 
 use clap::ArgMatches;
+use tidegate_program::text_file;
 
 use super::{
     Problem,
@@ -69,28 +70,25 @@ fn pick(key: &Key, matches: &ArgMatches, env: &dyn Fn(&str) -> Option<String>, f
     }
 }
 
-/// Largest settings file, bytes.
-const MAX_FILE: u64 = 1 << 20;
-
 fn read_file(path: &str, problems: &mut Vec<Problem>) -> BTreeMap<String, Vec<String>> {
     let mut out = BTreeMap::new();
-    let text = match std::fs::metadata(path) {
-        Ok(meta) if meta.len() > MAX_FILE => Err(format!("{path} is larger than 1 MiB")),
-        Ok(_) => std::fs::read_to_string(path).map_err(|e| format!("cannot read {path}: {e}")),
-        Err(e) => Err(format!("cannot read {path}: {e}")),
-    };
-    let text = match text {
-        Ok(text) if text.trim().is_empty() => return out,
+    let mut refuse = |why: String| problems.push(Problem::new("config", format!("{path}: {why}")));
+    let text = match text_file::read(Path::new(path), text_file::MAX_SMALL) {
         Ok(text) => text,
-        Err(message) => {
-            problems.push(Problem::new("config", message));
+        Err(problem) => {
+            refuse(problem.to_string());
             return out;
         }
     };
-    let map: BTreeMap<String, serde_json::Value> = match serde_saphyr::from_str(&text) {
-        Ok(map) => map,
-        Err(e) => {
-            problems.push(Problem::new("config", format!("{path} is not a YAML mapping of settings: {e}")));
+    let map = match tidegate_text::one(&text) {
+        Ok(Some(serde_json::Value::Object(map))) => map,
+        Ok(None) => return out,
+        Ok(Some(_)) => {
+            refuse("it is not a mapping of settings".to_owned());
+            return out;
+        }
+        Err(mistake) => {
+            refuse(mistake.to_string());
             return out;
         }
     };

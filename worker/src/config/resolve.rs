@@ -1,6 +1,8 @@
 //! Turns raw values into [`Settings`], collecting every problem. Looks at files and folders, never opens the network.
 use std::{net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
+use tidegate_program::text_file;
+
 use super::{EngineChoice, Layers, OnnxSettings, Origin, Problem, Provider, Settings, TelemetrySettings, keys};
 
 struct Reader<'a> {
@@ -144,9 +146,9 @@ fn pool_name(text: &str) -> Result<String, String> {
 
 /// Reads the token only to look whether it is one.
 fn token_file(text: &str) -> Result<PathBuf, String> {
-    let path = file(text)?;
-    let token = std::fs::read_to_string(&path).map_err(|e| format!("{text:?} cannot be read: {e}"))?;
-    let good = token.trim().strip_prefix("tgn_").is_some_and(|rest| !rest.is_empty() && rest.len() <= 256);
+    let path = PathBuf::from(text);
+    let token = text_file::read_line(&path).map_err(|problem| format!("{text:?}: {problem}"))?;
+    let good = token.strip_prefix("tgn_").is_some_and(|rest| !rest.is_empty() && rest.len() <= 256);
     if good { Ok(path) } else { Err(format!("{text:?} does not hold a node token (`tgn_...`)")) }
 }
 
@@ -194,18 +196,9 @@ fn one_of<T: Clone>(text: &str, choices: &[(&str, T)]) -> Result<T, String> {
     found.map(|(_, value)| value.clone()).ok_or_else(|| format!("{text:?} is not one of {}", names.join(", ")))
 }
 
-/// `250ms`, `2s`, `1m`, `1h`, within bounds in milliseconds.
+/// `250ms`, `2s`, `1m30s`, `1h`, within bounds in milliseconds.
 fn duration(text: &str, low: u64, high: u64) -> Result<Duration, String> {
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let (number, unit) = text.split_at(digits);
-    let factor = match unit {
-        "ms" => Some(1),
-        "s" => Some(1_000),
-        "m" => Some(60_000),
-        "h" => Some(3_600_000),
-        _ => None,
-    };
-    let ms = factor.and_then(|factor| number.parse::<u64>().ok()?.checked_mul(factor));
+    let ms = tidegate_text::duration_ms(text);
     match ms {
         Some(ms) if (low..=high).contains(&ms) => Ok(Duration::from_millis(ms)),
         Some(_) | None => Err(format!("{text:?} is not a duration from {low}ms to {high}ms, such as 250ms or 2s")),

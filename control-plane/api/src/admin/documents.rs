@@ -17,9 +17,9 @@ pub fn read(bytes: &[u8]) -> Result<Vec<ValidObject>, ApiError> {
     validate::parse(bytes).map_err(ApiError::Rejected)
 }
 
-/// Reads the body of a PUT: one document, which must be the one that the address names.
+/// Reads the body of a PUT: one document, which must be the one that the address names; its namespace may be left out.
 pub fn read_one(bytes: &[u8], key: &ObjectKey) -> Result<ValidObject, ApiError> {
-    let mut all = read(bytes)?;
+    let mut all = validate::parse_in(bytes, &key.object.namespace).map_err(ApiError::Rejected)?;
     let (Some(object), 0) = (all.pop(), all.len()) else {
         let what = "a PUT takes one document; send several to POST /api/v1/apply".to_owned();
         return Err(ApiError::Mismatch { what });

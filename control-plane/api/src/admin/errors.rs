@@ -149,7 +149,7 @@ fn rejected(Rejections(all): &Rejections) -> Row {
 
 fn summary(Rejections(all): &Rejections) -> String {
     match all.as_slice() {
-        [only] => format!("1 mistake; nothing was changed. {only}"),
+        [_] => "1 mistake; nothing was changed".to_owned(),
         all => format!("{} mistakes; nothing was changed", all.len()),
     }
 }

@@ -57,6 +57,11 @@ pub fn difference(old: Option<&StoredObject>, new: &StoredObject) -> String {
     diff::unified(&new.key, old.map(intent).as_ref(), Some(&intent(new)))
 }
 
+/// The written part of an object that would go, as unified YAML.
+pub fn removal(old: &StoredObject) -> String {
+    diff::unified(&old.key, Some(&intent(old)), None)
+}
+
 /// What a POST to the gateway would get and why, from the snapshot that is in force: status, arm, deciding rule, limits.
 #[utoipa::path(post, path = "/api/v1/explain", tag = "explain",
     request_body(content = ref("#/components/schemas/ExplainRequest"), content_type = "application/json"),

@@ -1,15 +1,18 @@
 //! The history and the way back.
+use std::collections::BTreeMap;
+
 use axum::{Extension, Json, extract::State};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tidegate_policy::{
-    ports::{Author, ObjectKey, Outcome, StoreError, StoredObject},
+    ports::{Author, ObjectKey, Outcome, RollbackScope, StoreError, StoredObject},
     validate,
 };
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
     AdminState, ApiError, Problem, documents,
+    explain::{difference, removal},
     input::{InQuery, JsonBody, page_size},
     render,
 };
@@ -60,6 +63,7 @@ pub struct RollbackRequest {
     /// With `name`: only this object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,
+    /// Of the object, `default` when absent. Without kind and name: only the objects of this namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -90,11 +94,14 @@ pub struct RolledBackObject {
     pub outcome: String,
     /// In a dry run what is stored now: null when nothing is.
     pub resource_version: Option<String>,
+    /// In a dry run how the object would change, as unified YAML; else empty.
+    #[serde(default)]
+    pub diff: String,
 }
 
 /// What must not change between the two halves: the revision of the object, 0 when there is none, or that of the whole store.
-async fn stands_at(state: &AdminState, key: Option<&ObjectKey>) -> Result<i64, StoreError> {
-    let Some(key) = key else {
+async fn stands_at(state: &AdminState, scope: &RollbackScope) -> Result<i64, StoreError> {
+    let Some(key) = scope.object() else {
         return Ok(state.store.history(None, 1, None).await?.revision);
     };
     match state.store.get(key).await {
@@ -110,12 +117,12 @@ async fn roll_back(
     state: &AdminState,
     author: &Author,
     r: &RollbackRequest,
-    key: Option<&ObjectKey>,
+    scope: &RollbackScope,
 ) -> Result<Vec<(StoredObject, Outcome)>, ApiError> {
     let mut left = ROLLBACK_ATTEMPTS;
     loop {
-        let on = stands_at(state, key).await?;
-        let planned = state.store.rollback(r.revision, key, author, true).await?;
+        let on = stands_at(state, scope).await?;
+        let planned = state.store.rollback(r.revision, scope, author, true).await?;
         for (object, outcome) in &planned {
             if *outcome != Outcome::Deleted {
                 validate::parse_stored(object.key.kind, &object.spec).map_err(ApiError::Rejected)?;
@@ -125,14 +132,34 @@ async fn roll_back(
             return Ok(planned);
         }
         left -= 1;
-        match state.store.rollback_on(on, r.revision, key, author).await {
+        match state.store.rollback_on(on, r.revision, scope, author).await {
             Err(StoreError::Conflict { .. }) if left > 0 => {}
             other => return Ok(other?),
         }
     }
 }
 
-/// Makes every object, or one, what it was right after a revision, by a new revision; the history stays.
+/// What a request is about: an object, a namespace, or everything.
+fn scope(r: &RollbackRequest) -> Result<RollbackScope, ApiError> {
+    match (&r.kind, &r.namespace, &r.name) {
+        (None, Some(namespace), None) => Ok(RollbackScope::Namespace(namespace.clone())),
+        (kind, namespace, name) => {
+            let key = documents::optional_key(kind.as_deref(), namespace.as_deref(), name.as_deref())?;
+            Ok(key.map_or(RollbackScope::Everything, RollbackScope::Object))
+        }
+    }
+}
+
+/// What is stored now of the objects that a rollback would change.
+async fn before(state: &AdminState, scope: &RollbackScope) -> Result<BTreeMap<ObjectKey, StoredObject>, ApiError> {
+    let now = match scope {
+        RollbackScope::Object(key) => documents::current(state, key).await?.into_iter().collect(),
+        RollbackScope::Everything | RollbackScope::Namespace(_) => state.store.read_all().await?.objects,
+    };
+    Ok(now.into_iter().map(|object| (object.key.clone(), object)).collect())
+}
+
+/// Makes every object, those of a namespace, or one, what it was right after a revision, by a new revision; the history stays.
 #[utoipa::path(post, path = "/api/v1/rollback", tag = "history", request_body = RollbackRequest,
     responses((status = 200, body = RolledBack),
               (status = "default", body = Problem, content_type = "application/problem+json")))]
@@ -141,10 +168,18 @@ pub async fn rollback(
     Extension(author): Extension<Author>,
     JsonBody(r): JsonBody<RollbackRequest>,
 ) -> Result<Json<RolledBack>, ApiError> {
-    let key = documents::optional_key(r.kind.as_deref(), r.namespace.as_deref(), r.name.as_deref())?;
-    let done = roll_back(&state, &author, &r, key.as_ref()).await?;
+    let scope = scope(&r)?;
+    let before = if r.dry_run { before(&state, &scope).await? } else { BTreeMap::new() };
+    let done = roll_back(&state, &author, &r, &scope).await?;
     let changed = done.iter().filter(|(_, outcome)| *outcome != Outcome::Unchanged);
     let revision = changed.map(|(object, _)| object.revision).max().filter(|_| !r.dry_run);
+    let diff = |object: &StoredObject, outcome: Outcome| match (r.dry_run, outcome) {
+        (false, _) => String::new(),
+        (true, Outcome::Deleted) => before.get(&object.key).map(removal).unwrap_or_default(),
+        (true, Outcome::Created | Outcome::Configured | Outcome::Unchanged) => {
+            difference(before.get(&object.key), object)
+        }
+    };
     let results = done
         .iter()
         .map(|(object, outcome)| RolledBackObject {
@@ -153,6 +188,7 @@ pub async fn rollback(
             name: object.key.object.name.clone(),
             outcome: render::outcome(*outcome).to_owned(),
             resource_version: render::version(object),
+            diff: diff(object, *outcome),
         })
         .collect();
     Ok(Json(RolledBack { revision, results }))

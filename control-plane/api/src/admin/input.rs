@@ -49,7 +49,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
 
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
         let Body(bytes) = Body::from_request(request, state).await?;
-        serde_json::from_slice(&bytes)
+        tidegate_text::typed(&bytes)
             .map(Self)
             .map_err(|e| ApiError::BadBody { what: format!("the JSON body is wrong: {e}") })
     }
@@ -79,19 +79,15 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for InQuery<T> {
     }
 }
 
-/// What the readers of numbers and switches say, in words for a person who never saw this program's language.
+/// What the framework says of a path or query, in words for a person who never saw this program's language:
+/// `limit: expected a whole number`.
 fn plain_words(said: &str) -> String {
-    let mut text = said.to_owned();
-    for (theirs, ours) in [
-        ("invalid digit found in string", "expected a whole number"),
-        ("cannot parse integer from empty string", "expected a whole number"),
-        ("number too large to fit in target type", "the number is too large"),
-        ("number too small to fit in target type", "the number is too small"),
-        ("provided string was not `true` or `false`", "expected true or false"),
-    ] {
-        text = text.replace(theirs, ours);
+    let said = said.split_once("string: ").or_else(|| said.split_once("Invalid URL: ")).map_or(said, |(_, said)| said);
+    match said.split_once(": ").filter(|(name, _)| name.bytes().all(|b| b.is_ascii_alphanumeric())) {
+        Some((_, said)) if said.starts_with("unknown field") => tidegate_text::shape(said),
+        Some((name, said)) => format!("{name}: {}", tidegate_text::shape(said)),
+        None => tidegate_text::shape(said),
     }
-    text
 }
 
 /// Of every write.

@@ -44,7 +44,7 @@ pub use serve::{BindError, Tls, guard_bind, serve};
 use crate::credentials::TokenTable;
 
 /// Largest request body, in bytes.
-pub const MAX_BODY: usize = 1 << 20;
+pub const MAX_BODY: usize = tidegate_policy::documents::MAX_BYTES;
 
 /// What the handlers work on; `run` makes it. Cheap to clone.
 ///

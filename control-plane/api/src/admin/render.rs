@@ -2,7 +2,7 @@
 use http::HeaderValue;
 use serde_json::{Map, Value, json};
 use tidegate_policy::{
-    kinds::API_VERSION,
+    kinds::{API_VERSION, Kind, in_schema_order},
     ports::{Outcome, Revision, Source, StoredObject},
 };
 
@@ -15,7 +15,7 @@ pub fn document(object: &StoredObject) -> Value {
     metadata.insert("namespace".to_owned(), object.key.object.namespace.as_str().into());
     for (name, value) in [("labels", &object.labels), ("annotations", &object.annotations)] {
         if value.as_object().is_some_and(|m| !m.is_empty()) {
-            metadata.insert(name.to_owned(), value.clone());
+            metadata.insert(name.to_owned(), in_schema_order("", value));
         }
     }
     metadata.insert("uid".to_owned(), object.uid.to_string().into());
@@ -29,9 +29,14 @@ pub fn document(object: &StoredObject) -> Value {
         "apiVersion": API_VERSION,
         "kind": object.key.kind.name(),
         "metadata": metadata,
-        "spec": object.spec,
-        "status": object.status,
+        "spec": spec(object.key.kind, &object.spec),
+        "status": in_schema_order("ObjectStatus", &object.status),
     })
+}
+
+/// A stored spec in the order in which its kind declares the fields.
+fn spec(kind: Kind, stored: &Value) -> Value {
+    in_schema_order(kind.spec_schema(), stored)
 }
 
 /// What a person wrote of an object: without status and without what the store adds. For diffs.
@@ -59,7 +64,7 @@ pub fn revision(line: &Revision) -> Value {
         "namespace": line.key.object.namespace,
         "name": line.key.object.name,
         "outcome": outcome(line.outcome),
-        "spec": line.spec,
+        "spec": line.spec.as_ref().map(|stored| spec(line.key.kind, stored)),
     })
 }
 

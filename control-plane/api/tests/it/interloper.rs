@@ -5,8 +5,8 @@ use async_trait::async_trait;
 use tidegate_policy::{
     kinds::Kind,
     ports::{
-        Author, Everything, ObjectKey, ObjectStore, Outcome, Page, Revision, StatusWrite, StoreError, StoredObject,
-        Write,
+        Author, Everything, ObjectKey, ObjectStore, Outcome, Page, Revision, RollbackScope, StatusWrite, StoreError,
+        StoredObject, Write,
     },
 };
 use tidegate_store::PgStore;
@@ -82,22 +82,22 @@ impl ObjectStore for Interloper {
     async fn rollback(
         &self,
         revision: i64,
-        key: Option<&ObjectKey>,
+        scope: &RollbackScope,
         author: &Author,
         dry_run: bool,
     ) -> Result<Written, StoreError> {
-        self.store.rollback(revision, key, author, dry_run).await
+        self.store.rollback(revision, scope, author, dry_run).await
     }
 
     async fn rollback_on(
         &self,
         on: i64,
         revision: i64,
-        key: Option<&ObjectKey>,
+        scope: &RollbackScope,
         author: &Author,
     ) -> Result<Written, StoreError> {
         self.come_between(&self.between, author).await;
-        self.store.rollback_on(on, revision, key, author).await
+        self.store.rollback_on(on, revision, scope, author).await
     }
 
     async fn adopt(&self, key: &ObjectKey, author: &Author) -> Result<StoredObject, StoreError> {

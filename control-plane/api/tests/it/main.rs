@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod app;
+mod back;
 mod bad_input;
 mod contract;
 mod hosts;

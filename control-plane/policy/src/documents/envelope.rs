@@ -7,7 +7,6 @@ use serde_json::{Map, Value};
 use super::{Document, Draft, shape::Shape, suggest::did_you_mean};
 use crate::{
     kinds::{API_VERSION, Kind},
-    names::DEFAULT_NAMESPACE,
     ports::ObjectKey,
     reject::{Code, Sink, quoted},
     snapshot::ObjectRef,
@@ -33,10 +32,10 @@ const MAX_ENTRIES: usize = 64;
 const MAX_ANNOTATION_BYTES: usize = 64 * 1024;
 
 /// Checks one document from outside to inside.
-pub(super) fn open(index: usize, value: &Value) -> Draft {
+pub(super) fn open(index: usize, value: &Value, namespace: &str) -> Draft {
     let mut sink = Sink::default();
     let (document, stand_ins) = match value {
-        Value::Object(map) => document(index, map, &mut sink),
+        Value::Object(map) => document((index, namespace), map, &mut sink),
         other => {
             sink.reject(
                 Code::WrongType,
@@ -48,7 +47,11 @@ pub(super) fn open(index: usize, value: &Value) -> Draft {
     Draft { document, found: sink.into_found(Some(index)), stand_ins }
 }
 
-fn document(index: usize, map: &Map<String, Value>, sink: &mut Sink) -> (Option<Document>, Vec<String>) {
+fn document(
+    (index, namespace): (usize, &str),
+    map: &Map<String, Value>,
+    sink: &mut Sink,
+) -> (Option<Document>, Vec<String>) {
     unknown_fields(map, &FIELDS, sink);
     sink.at("apiVersion", |s| match map.get("apiVersion") {
         None => s.reject(Code::MissingField, format!("missing; expected \"{API_VERSION}\"")),
@@ -59,7 +62,7 @@ fn document(index: usize, map: &Map<String, Value>, sink: &mut Sink) -> (Option<
         Some(other) => s.reject(Code::WrongType, format!("expected a string, found {}", super::shape::describe(other))),
     });
     let kind = sink.at("kind", |s| kind(map.get("kind"), s));
-    let meta = sink.at("metadata", |s| metadata(map.get("metadata"), s));
+    let meta = sink.at("metadata", |s| metadata(map.get("metadata"), namespace, s));
     let Some(kind) = kind else { return (None, Vec::new()) };
     let mut shape = Shape::default();
     let spec = sink.at("spec", |s| match map.get("spec") {
@@ -111,8 +114,8 @@ struct Metadata {
     resource_version: Option<i64>,
 }
 
-fn metadata(value: Option<&Value>, sink: &mut Sink) -> Metadata {
-    let mut meta = Metadata { namespace: DEFAULT_NAMESPACE.to_owned(), ..Metadata::default() };
+fn metadata(value: Option<&Value>, namespace: &str, sink: &mut Sink) -> Metadata {
+    let mut meta = Metadata { namespace: namespace.to_owned(), ..Metadata::default() };
     let map = match value {
         Some(Value::Object(map)) => map,
         Some(other) => {
@@ -147,7 +150,8 @@ fn name(value: Option<&Value>, sink: &mut Sink) -> Option<String> {
             Some(problem) => sink.reject(Code::Name, problem),
         },
         Some(other) => {
-            sink.reject(Code::WrongType, format!("expected a string, found {}", super::shape::describe(other)))
+            let hint = super::shape::quote_hint(other);
+            sink.reject(Code::WrongType, format!("expected a string, found {}{hint}", super::shape::describe(other)))
         }
     }
     None
@@ -233,8 +237,8 @@ fn entry(key: &str, value: &Value, longest_value: Option<usize>, sink: &mut Sink
         );
     }
     let Value::String(text) = value else {
-        let hint = "quote it";
-        sink.reject(Code::WrongType, format!("expected a string, found {} ({hint})", super::shape::describe(value)));
+        let hint = super::shape::quote_hint(value);
+        sink.reject(Code::WrongType, format!("expected a string, found {}{hint}", super::shape::describe(value)));
         return None;
     };
     if text.contains('\0') {

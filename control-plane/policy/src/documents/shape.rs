@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::suggest::did_you_mean;
 use crate::{
-    kinds::{Kind, SCHEMA_PATH, schemas},
+    kinds::{Kind, resolve, schemas},
     reject::{Code, Sink, quoted},
 };
 
@@ -16,18 +16,6 @@ pub(super) struct Shape {
 }
 
 static ANYTHING: Value = Value::Bool(true);
-
-/// Follows references.
-fn resolve(schema: &'static Value) -> &'static Value {
-    let mut schema = schema;
-    while let Some(name) = schema.get("$ref").and_then(Value::as_str) {
-        match schemas().get(name.strip_prefix(SCHEMA_PATH).unwrap_or(name)) {
-            Some(target) => schema = target,
-            None => return &ANYTHING,
-        }
-    }
-    schema
-}
 
 impl Shape {
     pub fn check_spec(&mut self, kind: Kind, spec: &Value, sink: &mut Sink) -> Value {
@@ -178,7 +166,7 @@ impl Shape {
 
     fn wrong(&mut self, value: &Value, (schema, expected): (&'static Value, &str), sink: &mut Sink) -> Value {
         let hint = match value {
-            Value::Number(_) | Value::Bool(_) if expected == "a string" => " (put it in quotes)",
+            value if expected == "a string" => quote_hint(value),
             Value::String(_) if expected == "a whole number" => " (without quotes)",
             _ => "",
         };
@@ -251,6 +239,15 @@ fn expected(types: &[&str]) -> String {
         _ => "an object",
     });
     words.collect::<Vec<_>>().join(" or ")
+}
+
+/// What helps when a text was wanted: YAML makes other things of some plain words.
+pub(super) fn quote_hint(value: &Value) -> &'static str {
+    match value {
+        Value::Bool(_) => " (n, no, off, y, yes and on are booleans in YAML as true and false are; put it in quotes)",
+        Value::Number(_) => " (put it in quotes)",
+        Value::Null | Value::String(_) | Value::Array(_) | Value::Object(_) => "",
+    }
 }
 
 /// A value in words, for messages.

@@ -2,6 +2,7 @@
 //! Shapes only: what is allowed is in `validate`, what it means in `compile`.
 mod matching;
 mod model;
+mod order;
 mod rate_limit;
 mod release;
 mod schema;
@@ -9,6 +10,8 @@ mod worker_pool;
 
 pub use matching::*;
 pub use model::*;
+pub use order::in_schema_order;
+pub(crate) use order::resolve;
 pub use rate_limit::*;
 pub use release::*;
 pub use schema::{SCHEMA_PATH, schemas};

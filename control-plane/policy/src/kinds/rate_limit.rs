@@ -73,7 +73,7 @@ pub struct Rate {
     /// 1 to 1,000,000,000.
     pub rate: u64,
     /// Such as `1s`, `1m`, `1h`; 50ms to 24h.
-    #[serde(default = "one_second")]
+    #[serde(default = "one_second", deserialize_with = "crate::units::duration")]
     pub window: String,
     /// Absent: the same as `rate`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -92,7 +92,7 @@ fn one_second() -> String {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Hybrid {
     /// How long the request rate must be exceeded.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "crate::units::maybe_duration")]
     pub after: Option<String>,
 }
 

@@ -56,7 +56,7 @@ pub struct ReleaseStep {
     /// Per cent of the users that see the candidate, 0 to 100.
     pub weight: u32,
     /// How long to stay. Not supported yet: must be absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "crate::units::maybe_duration")]
     pub hold: Option<String>,
 }
 
@@ -92,7 +92,7 @@ pub struct ReleaseGates {
     pub error_delta: Option<f64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub min_samples: Option<u64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "crate::units::maybe_duration")]
     pub max_latency: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_requests: Option<u64>,

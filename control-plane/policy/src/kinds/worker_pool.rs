@@ -65,7 +65,7 @@ pub struct Batching {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub buckets: Vec<u32>,
     /// Longest wait for a batch to fill, such as `2ms`; at most `1s`.
-    #[serde(default = "two_ms")]
+    #[serde(default = "two_ms", deserialize_with = "crate::units::duration")]
     pub max_delay: String,
 }
 
@@ -94,7 +94,7 @@ pub struct Queue {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_tokens: Option<u64>,
     /// Longest wait in the queue. Not supported yet: must be absent (the inference time-out covers the wait).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "crate::units::maybe_duration")]
     pub timeout: Option<String>,
 }
 
@@ -113,10 +113,10 @@ impl Default for Queue {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Timeouts {
     /// A whole inference, queue included, such as `30s`; 1ms to 1h.
-    #[serde(default = "thirty")]
+    #[serde(default = "thirty", deserialize_with = "crate::units::duration")]
     pub inference: String,
     /// How long a replaced version may finish its requests; 1ms to 1h.
-    #[serde(default = "thirty")]
+    #[serde(default = "thirty", deserialize_with = "crate::units::duration")]
     pub drain: String,
 }
 

@@ -26,9 +26,20 @@ pub(super) fn length(len: usize, range: RangeInclusive<usize>, sink: &mut Sink) 
 /// A duration within limits, given in milliseconds with the limits' text.
 pub(super) fn duration(text: &str, range: RangeInclusive<u64>, words: &str, sink: &mut Sink) {
     match duration_ms(text) {
-        None => sink.reject(Code::Duration, format!("{} is not a duration such as 2ms, 30s, 1m or 1h", quoted(text))),
+        None => {
+            let hint = other_spelling(text);
+            sink.reject(Code::Duration, format!("{} is not a duration such as 2ms, 30s, 1m or 1h{hint}", quoted(text)));
+        }
         Some(ms) if range.contains(&ms) => {}
         Some(_) => sink.reject(Code::Duration, format!("{} is not between {words}", quoted(text))),
+    }
+}
+
+/// How a duration of several units, or of days, is written here.
+fn other_spelling(text: &str) -> String {
+    match tidegate_text::duration_ms(text) {
+        Some(ms) => format!("; one whole number and one unit: write {}", tidegate_text::duration_text(ms)),
+        None => String::new(),
     }
 }
 

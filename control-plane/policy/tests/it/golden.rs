@@ -40,10 +40,9 @@ fn check(what: &str, run: impl Fn(&str) -> String) {
 #[test]
 fn every_mistake_of_a_document_is_named() {
     check("documents", |text| match validate::parse(text.as_bytes()) {
-        Ok(objects) => objects
-            .iter()
-            .map(|o| format!("ok {}\n{}", o.key(), serde_saphyr::to_string(&o.spec().to_value()).unwrap()))
-            .collect(),
+        Ok(objects) => {
+            objects.iter().map(|o| format!("ok {}\n{}", o.key(), tidegate_text::write(&o.spec().to_value()))).collect()
+        }
         Err(rejections) => format!("{rejections}\n"),
     });
 }

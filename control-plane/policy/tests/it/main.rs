@@ -1,5 +1,6 @@
 //! Tests of the policy package through its public face: goldens, properties, a fuzzer. No I/O but the golden files.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod back;
 mod connection;
 mod fuzz;
 mod golden;

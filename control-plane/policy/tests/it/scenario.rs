@@ -109,7 +109,7 @@ pub fn lease(worker: &Worker) -> WorkerLease {
 
 impl Scenario {
     pub fn read(text: &str) -> Self {
-        serde_saphyr::from_str(text).unwrap()
+        serde_json::from_value(tidegate_text::one(text).unwrap().unwrap()).unwrap()
     }
 
     pub fn everything(&self) -> Everything {

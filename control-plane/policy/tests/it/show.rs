@@ -108,5 +108,5 @@ pub fn status(key: &str, status: &ObjectStatus, out: &mut String) {
 }
 
 pub fn explanation(explanation: &Explanation) -> String {
-    serde_saphyr::to_string(&serde_json::to_value(explanation).unwrap()).unwrap()
+    tidegate_text::write(&serde_json::to_value(explanation).unwrap())
 }

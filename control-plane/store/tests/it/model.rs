@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 
 use proptest::{prelude::*, test_runner::TestRunner};
 use serde_json::{Value, json};
-use tidegate_policy::ports::{Author, ObjectKey, ObjectStore, Outcome, Source, StoreError, Write};
+use tidegate_policy::ports::{Author, ObjectKey, ObjectStore, Outcome, RollbackScope, Source, StoreError, Write};
 
 use super::{kubernetes, model, put, rest, store};
 
@@ -185,7 +185,8 @@ async fn step(store: &impl ObjectStore, m: &mut Model, op: &Op) -> (Said, Said) 
         }
         Op::Rollback { to, only, by, dry } => {
             let only = only.map(name);
-            let real = store.rollback(i64::from(*to), only.as_ref(), &author(*by), *dry).await;
+            let scope = only.clone().map_or(RollbackScope::Everything, RollbackScope::Object);
+            let real = store.rollback(i64::from(*to), &scope, &author(*by), *dry).await;
             (said(real), model_rollback(m, (i64::from(*to), only.as_ref()), &author(*by), *dry))
         }
         Op::Adopt { name: n, by } => {

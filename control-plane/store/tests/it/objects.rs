@@ -5,7 +5,7 @@ use futures::future::join_all;
 use serde_json::json;
 use tidegate_policy::{
     kinds::Kind,
-    ports::{ObjectStore, Outcome, Source, StoreError, Write},
+    ports::{ObjectStore, Outcome, RollbackScope, Source, StoreError, Write},
 };
 use tidegate_store::{Options, PgStore};
 
@@ -158,7 +158,7 @@ async fn a_dry_run_answers_the_same_and_leaves_nothing() {
     assert_eq!((changed[0].1, changed[0].0.revision), (Outcome::Configured, 1), "what is stored");
     assert_eq!(changed[0].0.spec, json!({"n": 2}));
     assert_eq!(store.delete(&m, None, &rest(), true).await.unwrap().revision, 1);
-    store.rollback(1, None, &rest(), true).await.unwrap();
+    store.rollback(1, &RollbackScope::Everything, &rest(), true).await.unwrap();
     assert_eq!(store.get(&m).await.unwrap().revision, 1);
     let page = store.history(None, 10, None).await.unwrap();
     assert_eq!((page.items.len(), page.revision), (1, 1));

@@ -2,7 +2,7 @@
 use chrono::{Duration, Utc};
 use serde_json::json;
 use sqlx::{Connection, PgConnection};
-use tidegate_policy::ports::{ObjectStore, Outcome, StoreError};
+use tidegate_policy::ports::{ObjectStore, Outcome, RollbackScope, StoreError};
 use tidegate_store::{HISTORY_DAYS, HISTORY_LINES, PgStore};
 
 use super::{model, pg, put, rest, store};
@@ -39,11 +39,14 @@ async fn old_lines_go_except_the_last_of_each_object_that_exists() {
     assert!(revisions(&store, "c").await.is_empty(), "an object that is gone has no last lines");
     assert_eq!(store.prune_history(later).await.unwrap(), 0);
 
-    refused(store.rollback(106, None, &rest(), true).await, 107);
-    assert!(store.rollback(107, None, &rest(), false).await.unwrap().is_empty(), "nothing differs");
-    refused(store.rollback(3, Some(&model("a")), &rest(), true).await, 107);
-    refused(store.rollback(105, Some(&model("c")), &rest(), true).await, 107);
-    let back = store.rollback(50, Some(&model("a")), &rest(), false).await.unwrap();
+    refused(store.rollback(106, &RollbackScope::Everything, &rest(), true).await, 107);
+    assert!(
+        store.rollback(107, &RollbackScope::Everything, &rest(), false).await.unwrap().is_empty(),
+        "nothing differs"
+    );
+    refused(store.rollback(3, &RollbackScope::Object(model("a")), &rest(), true).await, 107);
+    refused(store.rollback(105, &RollbackScope::Object(model("c")), &rest(), true).await, 107);
+    let back = store.rollback(50, &RollbackScope::Object(model("a")), &rest(), false).await.unwrap();
     assert_eq!((back[0].1, &back[0].0.spec), (Outcome::Configured, &json!({"n": 49})), "its line is still there");
 }
 
@@ -56,8 +59,8 @@ async fn what_an_object_was_when_the_kept_days_began_stays() {
     // Lines 1 to 7 are older than the kept days, and each has a hundred lines after it.
     assert_eq!(store.prune_history(eighth + Duration::days(HISTORY_DAYS)).await.unwrap(), 6);
     assert_eq!(revisions(&store, "a").await[0], 7);
-    refused(store.rollback(6, None, &rest(), true).await, 7);
-    let back = store.rollback(7, None, &rest(), false).await.unwrap();
+    refused(store.rollback(6, &RollbackScope::Everything, &rest(), true).await, 7);
+    let back = store.rollback(7, &RollbackScope::Everything, &rest(), false).await.unwrap();
     assert_eq!(back[0].0.spec, json!({"n": 6}));
 }
 
