@@ -35,10 +35,10 @@ fn other_encoding(bytes: &[u8]) -> Option<&'static str> {
     let pairs = |pattern: [bool; 2]| {
         let whole = bytes.len() >= 2 && bytes.len().is_multiple_of(2);
         let head = || bytes.iter().take(64).enumerate();
-        // Text beyond ASCII has fewer zeros: half of one side is enough, with none on the other.
+        // Text beyond ASCII has fewer zeros: a quarter of one side is enough, with none on the other.
         let on = head().filter(|(i, b)| pattern[i % 2] && **b == 0).count();
         let off = head().any(|(i, b)| !pattern[i % 2] && *b == 0);
-        whole && !off && on * 4 >= head().count()
+        whole && !off && on * 8 >= head().count()
     };
     match bytes {
         [0xff, 0xfe, 0, 0, ..] => Some("UTF-32 (little-endian)"),

@@ -14,14 +14,17 @@ pub(crate) fn max_nodes(text: &str) -> usize {
     100_000 + text.len() / 4
 }
 
-/// One JSON value.
-pub(crate) fn read(text: &str) -> Result<Value, Mistake> {
+/// One JSON value after the other.
+pub(crate) fn read(text: &str) -> Result<Vec<Value>, Mistake> {
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let nodes = Cell::new(max_nodes(text));
-    Strict { depth: 0, nodes: &nodes }
-        .deserialize(&mut deserializer)
-        .and_then(|value| deserializer.end().map(|()| value))
-        .map_err(|e| words::json(&e))
+    let mut values = Vec::new();
+    loop {
+        values.push(Strict { depth: 0, nodes: &nodes }.deserialize(&mut deserializer).map_err(|e| words::json(&e))?);
+        if deserializer.end().is_ok() {
+            return Ok(values);
+        }
+    }
 }
 
 /// JSON of a known shape.

@@ -19,11 +19,18 @@ pub(crate) fn plain(text: &str) -> Result<Value, String> {
     }
     let first = text.as_bytes().first().copied().unwrap_or_default();
     let number = match first {
-        b'.' => decimal(text),
+        b'.' if separated(text) => decimal(&text.replace('_', "")),
         b'+' | b'-' | b'0'..=b'9' => numeric(&text.replace('_', "")),
         _ => None,
     };
     Ok(number.unwrap_or_else(|| Value::String(text.to_owned())))
+}
+
+/// Whether every `_` stands between two digits.
+fn separated(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    let digit = |i: Option<usize>| i.and_then(|i| bytes.get(i)).is_some_and(u8::is_ascii_digit);
+    bytes.iter().enumerate().all(|(i, b)| *b != b'_' || (digit(i.checked_sub(1)) && digit(Some(i + 1))))
 }
 
 /// Whole numbers in every base, then decimals.

@@ -4,17 +4,22 @@ use serde_json::Value;
 
 use crate::{Mistake, json, yaml};
 
-/// Every document of a text, empty ones left out.
+/// Every document of a text, empty ones left out. Documents of YAML are separated by `---`, those of JSON by nothing.
 ///
 /// # Errors
 /// What is wrong with the syntax, and where.
 pub fn values(text: &str) -> Result<Vec<Value>, Mistake> {
     let documents = if text.trim_start().starts_with(['{', '[']) {
-        json::read(text).map(|value| vec![value]).or_else(|error| yaml::read(text).map_err(|_| error))
+        json::read(text).or_else(|as_json| yaml::read(text).map_err(|as_yaml| later(as_json, as_yaml)))
     } else {
         yaml::read(text)
     };
     Ok(documents?.into_iter().filter(|value| !value.is_null()).collect())
+}
+
+/// The mistake of the reader that got further: it understood what was meant.
+fn later(as_json: Mistake, as_yaml: Mistake) -> Mistake {
+    if as_yaml.at > as_json.at { as_yaml } else { as_json }
 }
 
 /// The one document of a text, None when it is empty.

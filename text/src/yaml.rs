@@ -196,7 +196,7 @@ fn nodes_of(value: &Value) -> usize {
 fn core(tag: &Tag) -> Result<&str, String> {
     match (tag.handle(), tag.suffix()) {
         ("tag:yaml.org,2002:", name) => Ok(name),
-        ("!" | "", "") => Ok("!"),
+        ("!" | "", "") | ("", "!") => Ok("!"),
         ("" | "!", name) if name.starts_with("tag:yaml.org,2002:") => Ok(&name["tag:yaml.org,2002:".len()..]),
         (handle, name) => Err(format!("the tag `{handle}{name}` means nothing here; take it out")),
     }

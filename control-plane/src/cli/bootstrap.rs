@@ -4,6 +4,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use tidegate_program::text_file;
 use tidegate_translate::{BootstrapParams, bootstrap};
 
 use crate::error::Error;
@@ -39,10 +40,28 @@ pub fn print(args: &BootstrapArgs) -> Result<String, Error> {
             args.grpc
         )));
     }
+    check_token(&args.token_file)?;
     let default = PathBuf::from(format!("{}-admin.sock", args.node_id));
     let admin_socket = absolute(args.admin_socket.as_ref().unwrap_or(&default))?;
     let params = BootstrapParams::local(&args.node_id, args.grpc, absolute(&args.token_file)?, admin_socket);
     Ok(bootstrap(&params))
+}
+
+/// Envoy takes the file as it is, and would say nothing about a byte order mark. A file that is not there yet is no mistake.
+fn check_token(file: &Path) -> Result<(), Error> {
+    let refuse = |why: String| Err(Error::Usage(format!("--token-file {}: {why}", file.display())));
+    match text_file::read_line(file) {
+        Err(problem) if problem.is_missing() => Ok(()),
+        Err(problem) => refuse(problem.to_string()),
+        Ok(_)
+            if std::fs::read(file).is_ok_and(|bytes| bytes.starts_with(b"\xef\xbb\xbf") || bytes.contains(&b'\r')) =>
+        {
+            refuse(
+                "it has a byte order mark or Windows line ends, which Envoy would send as part of the token".to_owned(),
+            )
+        }
+        Ok(_) => Ok(()),
+    }
 }
 
 fn absolute(path: &Path) -> Result<PathBuf, Error> {

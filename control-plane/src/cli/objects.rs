@@ -50,9 +50,9 @@ pub struct DeleteArgs {
     pub name: Option<String>,
     #[command(flatten)]
     pub namespace: NamespaceArgs,
-    /// Delete only if metadata.resourceVersion is still this
-    #[arg(long, value_name = "VERSION")]
-    pub resource_version: Option<String>,
+    /// Delete only if metadata.resourceVersion is still this number
+    #[arg(long, value_name = "VERSION", value_parser = clap::value_parser!(u64).range(1..))]
+    pub resource_version: Option<u64>,
     /// Say what would happen, and do nothing
     #[arg(long)]
     pub dry_run: bool,
@@ -173,7 +173,8 @@ pub async fn delete(args: &DeleteArgs) -> Result<String, Error> {
     }
     let path = ["api", "v1", "namespaces", namespace, kind.plural(), &name];
     let url = client.url(&path, &query);
-    let reply = client.send_if(Method::DELETE, url, args.resource_version.as_deref()).await?;
+    let version = args.resource_version.map(|version| version.to_string());
+    let reply = client.send_if(Method::DELETE, url, version.as_deref()).await?;
     let suffix = if args.dry_run { " (dry run)" } else { "" };
     let warnings: String = reply.warnings.iter().map(|w| format!("  warning: {w}\n")).collect();
     Ok(format!("{} deleted{suffix}\n{warnings}", display_name(kind.name(), namespace, &name)))

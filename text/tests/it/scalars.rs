@@ -88,3 +88,11 @@ fn json_numbers_mean_the_same_as_yaml_numbers() {
         assert_eq!(read(format!("v: {text}")), value, "{text}");
     }
 }
+
+#[test]
+fn json_documents_may_follow_one_another() {
+    let read = |text: &str| values(text).map(|all| all.len());
+    assert_eq!(read("{\"a\": 1}\n{\"a\": 2}"), Ok(2));
+    assert_eq!(read("[{\"a\": 1}] {\"b\": 2} {}"), Ok(3));
+    assert!(read("{\"a\": 1} x").is_err());
+}

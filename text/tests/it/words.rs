@@ -51,7 +51,6 @@ const YAML: &[&str] = &[
     "a: # x\n - [\n",
     "a: & b\n",
     "a: {x: -}\n",
-    "a: -[\n",
 ];
 
 const JSON: &[&str] = &[

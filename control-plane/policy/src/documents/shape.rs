@@ -2,7 +2,7 @@
 //! A wrong place is replaced by a stand-in, so that the rest of the document can still be checked for its meaning.
 use serde_json::{Map, Value, json};
 
-use super::suggest::did_you_mean;
+use super::suggest::{did_you_mean, near};
 use crate::{
     kinds::{Kind, resolve, schemas},
     reject::{Code, Sink, quoted},
@@ -74,7 +74,7 @@ impl Shape {
             Value::String(text) if allowed.contains(&text.as_str()) => value.clone(),
             Value::Null if types(schema).contains(&"null") => Value::Null,
             Value::String(text) => {
-                let hint = did_you_mean(text, allowed.iter().copied());
+                let hint = near(text, &allowed);
                 sink.reject(Code::OutOfRange, format!("{} is not one of {}{hint}", quoted(text), allowed.join(", ")));
                 self.stand_in_for(schema, sink)
             }
@@ -95,7 +95,7 @@ impl Shape {
                 "{} is not one of {}{}",
                 quoted(text),
                 known.join(", "),
-                did_you_mean(text, known.iter().copied())
+                near(text, &known)
             )),
             Some(other) => Err(format!("expected one of {}, found {}", known.join(", "), describe(other))),
             None => Err(format!("missing; one of {}", known.join(", "))),

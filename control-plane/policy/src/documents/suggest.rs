@@ -3,16 +3,21 @@
 /// `, did you mean "x"?` when a known name is near, else the known names.
 pub(super) fn did_you_mean<'a>(found: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     let known: Vec<&str> = known.into_iter().collect();
-    let near = known
-        .iter()
-        .map(|name| (distance(&found.to_lowercase(), &name.to_lowercase()), *name))
-        .filter(|(d, name)| *d <= 1 + name.len() / 4)
-        .min();
-    match near {
-        Some((_, name)) => format!(", did you mean \"{name}\"?"),
+    match nearest(found, &known) {
+        Some(name) => format!(", did you mean \"{name}\"?"),
         None if known.is_empty() => String::new(),
         None => format!("; known: {}", known.join(", ")),
     }
+}
+
+/// As [`did_you_mean`] where the message names what is known already.
+pub(super) fn near<'a>(found: &str, known: &[&'a str]) -> String {
+    nearest(found, known).map_or_else(String::new, |name| format!(", did you mean \"{name}\"?"))
+}
+
+fn nearest<'a>(found: &str, known: &[&'a str]) -> Option<&'a str> {
+    let near = known.iter().map(|name| (distance(&found.to_lowercase(), &name.to_lowercase()), *name));
+    near.filter(|(d, name)| *d <= 1 + name.len() / 4).min().map(|(_, name)| name)
 }
 
 /// Edits (insert, remove, replace) between two short texts; long ones are simply far apart.

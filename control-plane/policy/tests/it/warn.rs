@@ -40,7 +40,7 @@ fn a_body_is_bounded() {
     let refused = |bytes: &[u8]| validate::parse(bytes).unwrap_err().0.remove(0).code;
     assert_eq!(refused(&vec![b'#'; 10 << 20]), Code::TooLarge);
     assert_eq!(refused(b"\xff\xfe"), Code::Malformed);
-    assert_eq!(refused(model().repeat(101).replace("apiVersion", "---\napiVersion").as_bytes()), Code::DocumentCount);
+    assert_eq!(refused(model().repeat(501).replace("apiVersion", "---\napiVersion").as_bytes()), Code::DocumentCount);
     assert_eq!(refused(b""), Code::DocumentCount);
     assert_eq!(refused("[".repeat(100_000).as_bytes()), Code::Malformed);
     let bomb = "a: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b]\nd: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c]\ne: &e [*d,*d,*d,*d,*d,*d,*d,*d,*d]\nf: [*e,*e,*e,*e,*e,*e,*e,*e,*e]\n";
