@@ -181,6 +181,11 @@ pub fn shape(text: &str) -> String {
         let known: Vec<&str> = rest.split('`').skip(1).step_by(2).skip(1).collect();
         return format!("\"{}\" is not one of {}", field(rest), known.join(", "));
     }
+    if let Some(expected) =
+        text.strip_prefix("invalid length ").and_then(|rest| Some(rest.split_once(", expected ")?.1))
+    {
+        return format!("expected {}, found a list of another length", wanted(expected));
+    }
     let wrong = text.strip_prefix("invalid type: ").or_else(|| text.strip_prefix("invalid value: "));
     if let Some((found, expected)) = wrong.and_then(|rest| rest.rsplit_once(", expected ")) {
         return format!("expected {}, found {}", wanted(expected), found_text(found));

@@ -1,5 +1,5 @@
 //! Text files as operators make them, on every system and by every mistake.
-#![allow(clippy::unwrap_used, reason = "a test")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 use std::{
     fs,
     os::unix::{fs::PermissionsExt as _, net::UnixListener},

@@ -1,5 +1,5 @@
 //! Text as people write it: scalars beside kubectl's reading, malformed input in plain words, and back again.
-#![allow(clippy::unwrap_used, reason = "a test")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 mod scalars;
 mod words;
 mod written;
