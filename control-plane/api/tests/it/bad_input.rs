@@ -135,10 +135,10 @@ async fn the_request_id_is_the_clients_when_it_is_a_sane_one() {
 async fn what_is_wrong_is_said_without_the_words_of_the_machine_room() {
     let app = App::start().await;
     for (path, words) in [
-        ("/api/v1/revisions?limit=x", "query: limit: this is not a whole number"),
-        ("/api/v1/models?limit=-1", "query: limit: this is not a whole number"),
-        ("/api/v1/models?limit=99999999999", "query: limit: the number is out of range"),
-        ("/api/v1/models?limits=5", "query: there is no field `limits`; known: limit, continue"),
+        ("/api/v1/revisions?limit=x", "limit: expected a whole number"),
+        ("/api/v1/models?limit=-1", "limit: expected a whole number"),
+        ("/api/v1/models?limit=99999999999", "limit: the number is too large"),
+        ("/api/v1/models?limits=5", "there is no field `limits`; known: limit, continue"),
     ] {
         let answer = app.get(path).await.problem(400, "TG-1304");
         assert_eq!(answer.json["detail"], words, "{path}");
