@@ -113,8 +113,7 @@ impl<'a> Reader<'a> {
         let inner = deeper(depth, begin)?;
         let mut map = Map::new();
         let mut merged: Option<Map<String, Value>> = None;
-        loop {
-            let Some((event, span)) = self.next()? else { break };
+        while let Some((event, span)) = self.next()? {
             if let Event::MappingEnd = event {
                 break;
             }
