@@ -11,7 +11,7 @@ pub(super) fn did_you_mean<'a>(found: &str, known: impl IntoIterator<Item = &'a 
 }
 
 /// As [`did_you_mean`] where the message names what is known already.
-pub(super) fn near<'a>(found: &str, known: &[&'a str]) -> String {
+pub(super) fn near(found: &str, known: &[&str]) -> String {
     nearest(found, known).map_or_else(String::new, |name| format!(", did you mean \"{name}\"?"))
 }
 
