@@ -55,8 +55,8 @@ fn read(files: &[PathBuf], into: &IntoNamespace) -> Result<Documents, Error> {
     let mut documents = documents::read(files)?;
     let variable = std::env::var("TIDEGATE_NAMESPACE").ok().filter(|name| !name.is_empty());
     match (&into.namespace, variable) {
-        (Some(name), _) => documents.into_namespace(name, true)?,
-        (None, Some(name)) => documents.into_namespace(&name, false)?,
+        (Some(name), _) => documents.put_in_namespace(name, true)?,
+        (None, Some(name)) => documents.put_in_namespace(&name, false)?,
         (None, None) => {}
     }
     Ok(documents)

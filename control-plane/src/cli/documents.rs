@@ -104,7 +104,7 @@ impl Documents {
     ///
     /// # Errors
     /// TG-1512 for a document of another namespace.
-    pub fn into_namespace(&mut self, namespace: &str, only: bool) -> Result<(), Error> {
+    pub fn put_in_namespace(&mut self, namespace: &str, only: bool) -> Result<(), Error> {
         for (value, origin) in self.values.iter_mut().zip(&self.origins) {
             if let Some(named) = text(value, "/metadata/namespace") {
                 if only && named != namespace {
