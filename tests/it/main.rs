@@ -13,6 +13,7 @@ mod outage;
 mod policy_storm;
 mod state_of_the_world;
 mod status_at_scale;
+mod status_equals_traffic;
 mod status_is_true;
 mod swap;
 mod telemetry;

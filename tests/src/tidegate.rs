@@ -320,10 +320,10 @@ fn up_command(place: &Place) -> Result<Command> {
     {
         command.arg(flag).arg(address.to_string());
     }
-    // As a variable: a test may name another one by a flag.
-    command.env("TIDEGATE_ENVOY_BIN", tools::envoy()?).arg("--onnxruntime-lib").arg(tools::onnxruntime()?);
+    // As variables: a test may name others by flags.
+    command.env("TIDEGATE_ENVOY_BIN", tools::envoy()?).env("TIDEGATE_WORKER_BIN", tools::program("tidegate-worker")?);
+    command.arg("--onnxruntime-lib").arg(tools::onnxruntime()?);
     command.arg("--model-roots").arg(tools::exported_models()?).arg("--model-roots").arg(tools::example_models());
-    command.arg("--worker-bin").arg(tools::program("tidegate-worker")?);
     command.stdin(Stdio::null()).stdout(out.try_clone()?).stderr(out);
     Ok(command)
 }
