@@ -131,9 +131,12 @@ impl Version {
         Ok(self)
     }
 
-    /// Sets a member of `spec.versions[n]`.
+    /// Sets a member of `spec.versions[n]`; null takes it away.
     pub fn with(mut self, member: &str, value: Value) -> Self {
-        self.spec[member] = value;
+        match value {
+            Value::Null => drop(self.spec.as_object_mut().and_then(|spec| spec.remove(member))),
+            other => self.spec[member] = other,
+        }
         self
     }
 

@@ -22,7 +22,6 @@ pub struct Answer {
     /// 0 when no answer came.
     pub status: u16,
     pub version: String,
-    pub code: String,
 }
 
 /// What is asked of a model at each look.
@@ -115,15 +114,8 @@ impl Looker<'_> {
         }
         let sent = self.client.send("/v1/chat/completions", &body, &headers);
         let answer = match tokio::time::timeout(Duration::from_secs(10), sent).await {
-            Ok(Ok(a)) => Answer {
-                version: a.version().to_owned(),
-                code: text(&a.json()["error"]["code"]),
-                tag: tag.clone(),
-                status: a.status,
-            },
-            Ok(Err(_)) | Err(_) => {
-                Answer { tag: tag.clone(), status: 0, version: String::new(), code: "no answer".into() }
-            }
+            Ok(Ok(a)) => Answer { version: a.version().to_owned(), tag: tag.clone(), status: a.status },
+            Ok(Err(_)) | Err(_) => Answer { tag: tag.clone(), status: 0, version: String::new() },
         };
         (namespace, answer)
     }

@@ -8,6 +8,7 @@ use super::{
     files::chat,
     look::Ask,
     standing::{Fault, Traffic, document, model, pool},
+    weights::FILES,
 };
 
 const RELEASE: &str = "releasepolicies/r";
@@ -126,12 +127,45 @@ fn candidates(root: &Path) -> Result<Vec<Fault>> {
         ];
         all.push(Fault::new(ns, documents).says(&[RELEASE, "workerpools/q"], &["TG-2017"]));
     }
+    all.extend(broken_candidates(root)?);
     let ns = "younger-policy";
     let [v1, v2] = both(root, ns)?;
     let mut younger = release(ns, "v2", None, 0);
     younger["metadata"]["name"] = json!("younger");
     let documents = vec![model(ns, &[v1, v2]), pool(ns, "p", &["v1", "v2"], 1), release(ns, "v1", None, 0), younger];
     all.push(Fault::new(ns, documents).says(&["releasepolicies/younger"], &["SplitShadowed", "older"]));
+    Ok(all)
+}
+
+/// Each file of a candidate, broken in several ways: beside a good stable version, in a pool of its own and in the same pool.
+fn broken_candidates(root: &Path) -> Result<Vec<Fault>> {
+    let mut all = Vec::new();
+    for (file, short) in FILES {
+        for (what, cause) in [("digest", "TG-2017"), ("size", "TG-20"), ("gone", "TG-2014"), ("noise", "TG-20")] {
+            let ns = format!("canary-{what}-{short}");
+            let v1 = chat(root, &ns, "v1", "v1")?.spec;
+            let v2 = chat(root, &ns, "v2", "v2")?;
+            let v2 = match what {
+                "digest" => v2.say(file, "sha256", json!("1".repeat(64))),
+                "size" => v2.say(file, "size", json!(1)),
+                "gone" => v2.lose(file)?,
+                _ => v2.write(file, [0x92, 0xff, 0xfe, 0x80].repeat(64))?,
+            };
+            let documents = vec![
+                model(&ns, &[v1, v2.spec]),
+                pool(&ns, "p", &["v1"], 1),
+                pool(&ns, "q", &["v2"], 1),
+                release(&ns, "v1", Some("v2"), 50),
+            ];
+            all.push(Fault::new(ns, documents).says(&[RELEASE, "workerpools/q"], &[cause]));
+        }
+        let ns = format!("beside-{short}");
+        let v1 = chat(root, &ns, "v1", "v1")?.spec;
+        let v2 = chat(root, &ns, "v2", "v2")?.lose(file)?.spec;
+        let documents =
+            vec![model(&ns, &[v1, v2]), pool(&ns, "p", &["v1", "v2"], 1), release(&ns, "v1", Some("v2"), 50)];
+        all.push(Fault::new(ns, documents).says(&[RELEASE, "workerpools/p"], &["TG-2014"]));
+    }
     Ok(all)
 }
 

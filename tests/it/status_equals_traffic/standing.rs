@@ -141,7 +141,9 @@ async fn run_batch(looker: &Looker<'_>, batch: &[Fault]) -> Result<Vec<String>> 
     for fault in batch {
         let body = Value::Array(fault.documents.clone()).to_string();
         let (status, answer) = looker.tidegate.admin("POST", "/api/v1/apply", Some(body)).await?;
-        ensure!(status == 200, "{}: {status} {answer}", fault.name);
+        if status != 200 {
+            return Ok(vec![format!("{}: {status} {answer}", fault.name)]);
+        }
     }
     let began = Instant::now();
     let mut progress: Vec<Progress> = batch.iter().map(|_| Progress::default()).collect();
