@@ -15,7 +15,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("proto/error-pages", &[]),
     ("limiter", &[]),
     ("xds", &[]),
-    ("xds/client", &["tidegate-xds"]),
+    ("xds/client", &["tidegate-program", "tidegate-xds"]),
     ("control-plane/policy", &["tidegate-limiter", "tidegate-text"]),
     ("control-plane/translate", &["tidegate-policy", "tidegate-limiter", "tidegate-proto", "tidegate-xds"]),
     ("control-plane/store", &["tidegate-policy"]),

@@ -11,11 +11,10 @@ const MAX_HINTS: usize = 4;
 pub enum Error {
     #[error("{0}")]
     Config(ConfigErrors),
-    #[error(
-        "TG-1510 no answer from {url}; is `tidegate up` or `tidegate serve` running there? (--server names another)"
-    )]
+    #[error("TG-1510 no answer from {url}; {hint}")]
     Unreachable {
         url: String,
+        hint: String,
         #[source]
         source: reqwest::Error,
     },
@@ -73,10 +72,29 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    #[error(
+        "TG-1542 the admin token was not sent to {url}: whoever answers there did not prove that it knows the token ({reason}); stop it if it is a stranger, or name the right server with --server or --data-dir"
+    )]
+    Unproven { url: String, reason: String },
+    #[error(
+        "TG-1543 the server at {url} does not know the admin token of {}, which was not sent; name another token with --token-file, or the right server with --server or --data-dir",
+        file.display()
+    )]
+    UnknownToken { url: String, file: PathBuf },
+    #[error("TG-1540 cannot listen{}", listed(lines))]
+    Address { lines: Vec<String> },
     #[error("TG-1531 telemetry could not be set up: {0}")]
     Telemetry(String),
     #[error("TG-1532 the control plane stopped")]
     Serve(#[source] anyhow::Error),
+}
+
+/// After a colon when there is one, else below each other.
+fn listed(lines: &[String]) -> String {
+    match lines {
+        [one] => format!(" on {one}"),
+        many => many.iter().map(|line| format!("\n  on {line}")).collect(),
+    }
 }
 
 fn tail(lines: &str) -> String {
@@ -108,6 +126,9 @@ impl Error {
             Self::SocketPath { .. } => "TG-1525",
             Self::MissingPart(_) => "TG-1526",
             Self::Spawn { .. } => "TG-1529",
+            Self::Address { .. } => "TG-1540",
+            Self::Unproven { .. } => "TG-1542",
+            Self::UnknownToken { .. } => "TG-1543",
             Self::Telemetry(_) => "TG-1531",
             Self::Serve(_) => "TG-1532",
         }
@@ -119,7 +140,11 @@ impl Error {
             Self::Config(_) | Self::Usage(_) => 64,
             Self::Input { .. } | Self::CaFile { .. } => 66,
             Self::Unreachable { .. } => 69,
-            Self::NoToken { .. } | Self::TokenInClear { .. } | Self::ForeignDataDir { .. } => 77,
+            Self::NoToken { .. }
+            | Self::TokenInClear { .. }
+            | Self::ForeignDataDir { .. }
+            | Self::Unproven { .. }
+            | Self::UnknownToken { .. } => 77,
             Self::PartlyApplied { source, .. } => source.exit_code(),
             Self::Refused(problem) if matches!(problem.status, 401 | 403) => 77,
             Self::Refused(_)
@@ -134,6 +159,7 @@ impl Error {
             | Self::SocketPath { .. }
             | Self::MissingPart(_)
             | Self::Spawn { .. }
+            | Self::Address { .. }
             | Self::Telemetry(_)
             | Self::Serve(_) => 1,
         }

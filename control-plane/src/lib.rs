@@ -1,4 +1,5 @@
 //! The Tidegate control plane, its CLI and its supervisor: the modules of the program `tidegate`.
+pub mod addresses;
 pub mod admin_token;
 pub mod cli;
 pub mod compile_loop;

@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use tidegate_api::{
     admin::{self, AdminState, Fresh, Gateways, Hosts, Tls},
     ads::{self, AdsServer},
-    credentials::TokenTable,
+    credentials::{TokenTable, proof::Claim},
     fleet::{FleetService, FleetSettings},
     nodes::{Known, NodeRegistry},
 };
@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 mod parts;
 
 use crate::{
-    admin_token,
+    addresses, admin_token,
     compile_loop::{CompileLoop, Outputs, Published},
     config::Settings,
     fleet_driver::{FleetDriver, Processes},
@@ -55,10 +55,12 @@ pub async fn run(settings: Settings) -> Result<()> {
     let tls = settings.admin_tls.as_ref().map(|files| Tls::from_files(&files.cert, &files.key)).transpose()?;
     admin::guard_bind(settings.admin_listen, tls.is_some(), true)?;
     let admin_listener = bind("admin REST", settings.admin_listen)?;
+    let server = claim(&settings, &admin_listener)?;
     let grpc_listener = tokio::net::TcpListener::from_std(bind("ADS and fleet", settings.grpc_listen)?)?;
     let store = connect(&settings).await?;
     std::fs::create_dir_all(&settings.data_dir)?;
     admin_token::ensure(&store, &settings.admin_token_file()).await?;
+    tell_where(&settings, &server)?;
 
     let stop = CancellationToken::new();
     let tokens = Arc::new(TokenTable::new());
@@ -108,6 +110,7 @@ pub async fn run(settings: Settings) -> Result<()> {
             move || telemetry.render_metrics()
         }),
         gateway: GatewayFacts { require_api_key: settings.require_api_key },
+        server,
         source: Source::Rest,
     };
     let router = telemetry::traced(admin::router(state));
@@ -170,9 +173,32 @@ async fn quiet(part: impl Future<Output = ()>) -> Result<()> {
     Ok(())
 }
 
+/// Which server this is: the name that it was given, or a random one.
+fn claim(settings: &Settings, listener: &TcpListener) -> Result<Claim> {
+    let instance = settings.instance_id.clone().unwrap_or_else(|| format!("{:016x}", rand::random::<u64>()));
+    Ok(Claim { instance, address: listener.local_addr()? })
+}
+
+/// For commands on this machine: where the server of this data directory is. The file stays, so that they can say where it was.
+fn tell_where(settings: &Settings, server: &Claim) -> Result<()> {
+    let mut place = serde_json::json!({
+        "adminUrl": settings.admin_url(),
+        "grpcUrl": settings.grpc_url(),
+        "instance": server.instance,
+        "pid": std::process::id(),
+    });
+    if let Some(tls) = &settings.admin_tls {
+        place["certificateFile"] = serde_json::json!(std::path::absolute(&tls.cert)?);
+    }
+    let file = settings.server_file();
+    admin_token::write_private(&file, &format!("{place:#}\n")).with_context(|| format!("write {}", file.display()))
+}
+
 fn bind(what: &str, address: SocketAddr) -> Result<TcpListener> {
-    let listener =
-        TcpListener::bind(address).with_context(|| format!("TG-1533 cannot listen on {address} for {what}"))?;
+    let listener = TcpListener::bind(address).map_err(|error| {
+        let why = addresses::why(address, &error);
+        anyhow::Error::new(error).context(format!("TG-1533 cannot listen on {address} for {what}: {why}"))
+    })?;
     listener.set_nonblocking(true)?;
     Ok(listener)
 }
@@ -196,7 +222,8 @@ fn gateway_settings(settings: &Settings) -> Result<GatewaySettings> {
     };
     if let Some(endpoint) = &settings.otlp_endpoint {
         let uri: http::Uri = endpoint.parse().context("read the OTLP endpoint")?;
-        let host = uri.host().context("the OTLP endpoint names no host")?.to_owned();
+        // An address of IPv6 stands in brackets in a URL, and nowhere else.
+        let host = uri.host().context("the OTLP endpoint names no host")?.trim_matches(['[', ']']).to_owned();
         gateway.otlp = Some(Otlp { host, port: uri.port_u16().unwrap_or(4317), sample_percent: 100 });
     }
     Ok(gateway)

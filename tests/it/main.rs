@@ -1,4 +1,5 @@
 //! What crosses rooms, with the real parts: `tidegate up`, its Postgres, Envoy, its workers and their models.
+mod addresses;
 mod bad_input;
 mod canary_gone;
 mod docs_walk;
@@ -8,6 +9,7 @@ mod envoy_gateway;
 mod explain_matches_envoy;
 mod faults;
 mod limits;
+mod node_tokens;
 mod openai_client;
 mod outage;
 mod policy_storm;

@@ -11,7 +11,7 @@ use tidegate_proto::{
     contract::{TYPE_LIMIT_SET, TYPE_MODEL_SET},
     worker::{LimitSet, ModelSet},
 };
-use tidegate_xds_client::{AdsClient, Config, ConnectionState, Handler, Received, Rejection, Update};
+use tidegate_xds_client::{AdsClient, Config, ConnectionState, Handler, NodeToken, Received, Rejection, Update};
 use tokio::sync::watch;
 
 use crate::{
@@ -90,7 +90,7 @@ impl Handler for Inlets {
 pub struct Reach<'a> {
     pub url: &'a str,
     pub node_id: &'a str,
-    pub token: &'a str,
+    pub token: NodeToken,
     /// "ip:port" of this worker's API.
     pub address: String,
 }
@@ -99,7 +99,7 @@ pub struct Reach<'a> {
 pub fn start(reach: &Reach<'_>, inlets: Inlets) -> Result<AdsClient, WorkerError> {
     use tidegate_proto::contract::{NODE_ADDRESS, NODE_POOL};
     let (pool, metrics) = (inlets.pool.clone(), inlets.metrics.clone());
-    let config = Config::new(reach.url, reach.node_id, reach.token)
+    let config = Config::new(reach.url, reach.node_id, reach.token.clone())
         .metadata(NODE_POOL, pool.clone())
         .metadata(NODE_ADDRESS, reach.address.clone())
         .build(concat!("tidegate-worker/", env!("CARGO_PKG_VERSION")))

@@ -9,9 +9,10 @@ use tidegate_proto::{
     contract::AUTHORIZATION,
     fleet::{Directive, Load, State, VersionReport, VersionState, WorkerReport, fleet_client::FleetClient},
 };
+use tidegate_xds_client::NodeToken;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Code, Request, Status, metadata::MetadataValue, transport::Endpoint};
+use tonic::{Code, Request, Status, transport::Endpoint};
 
 use crate::{
     api::App,
@@ -36,7 +37,7 @@ const REPORTS: usize = 8;
 /// Everything that a report is made of.
 pub struct Reporter {
     pub control_plane: Endpoint,
-    pub token: String,
+    pub token: NodeToken,
     pub node_id: String,
     pub pool: String,
     pub address: String,
@@ -78,8 +79,7 @@ impl Reporter {
         let gone = |_| Status::unavailable("the stream was closed");
         reports.send(self.report()).await.map_err(gone)?;
         let mut request = Request::new(ReceiverStream::new(outbound));
-        let bearer: MetadataValue<_> =
-            format!("Bearer {}", self.token).parse().map_err(|_| Status::unauthenticated("the token is not ASCII"))?;
+        let bearer = self.token.authorization().map_err(|error| Status::unauthenticated(error.to_string()))?;
         request.metadata_mut().insert(AUTHORIZATION, bearer);
         let mut directives = FleetClient::new(channel).report(request).await?.into_inner();
         *opened = Some(Instant::now());

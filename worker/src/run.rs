@@ -3,6 +3,7 @@ use std::{ffi::OsString, process::ExitCode, sync::Arc, time::Duration};
 
 use tidegate_engine::{ModelRoots, Provider as EngineProvider, Runtime, RuntimeConfig};
 use tidegate_proto::contract::GATEWAY_IDLE_SECONDS;
+use tidegate_xds_client::NodeToken;
 use tokio::signal::unix::{SignalKind, signal};
 use tonic::transport::Endpoint;
 
@@ -25,7 +26,9 @@ const BAD_CONFIG: u8 = 64;
 
 /// The whole program.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let settings = match config::read(args, &|name| std::env::var(name).ok()) {
+    let env =
+        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let settings = match config::read(args, &env.collect()) {
         Asked::Run(settings) => settings,
         Asked::Print(text) => {
             print!("{text}");
@@ -56,10 +59,11 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 /// Runs until a signal or the control plane ends it.
 async fn serve(settings: Settings) -> Result<(), WorkerError> {
-    let token = tidegate_program::text_file::read_line(&settings.node_token_file)
-        .map_err(|problem| WorkerError::ControlPlane { reason: format!("the node token file: {problem}") })?;
-    let token = token.as_str();
+    let token = NodeToken::File(settings.node_token_file.clone());
     let telemetry = Telemetry::install(&settings)?;
+    if let Some(left_out) = &settings.left_out {
+        tracing::warn!("{left_out}");
+    }
     let loader = loader(&settings)?;
     let control_plane = Endpoint::from_shared(settings.control_plane.clone())
         .map_err(|e| WorkerError::ControlPlane { reason: e.to_string() })?
@@ -82,12 +86,17 @@ async fn serve(settings: Settings) -> Result<(), WorkerError> {
     let worker = Worker::start(parts).await?;
     let address = settings.advertise.unwrap_or(worker.address).to_string();
     tracing::info!(node_id = settings.node_id, pool = settings.pool, address, "worker started");
-    let reach = Reach { url: &settings.control_plane, node_id: &settings.node_id, token, address: address.clone() };
+    let reach = Reach {
+        url: &settings.control_plane,
+        node_id: &settings.node_id,
+        token: token.clone(),
+        address: address.clone(),
+    };
     let ads = control::start(&reach, worker.inlets.clone())?;
     let (leave, mut leaving) = tokio::sync::watch::channel(false);
     let reporter = Reporter {
         control_plane,
-        token: token.to_owned(),
+        token,
         node_id: settings.node_id.clone(),
         pool: settings.pool.clone(),
         address,

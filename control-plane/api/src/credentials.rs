@@ -159,5 +159,6 @@ fn plain(bearer: &str) -> &str {
     }
 }
 
+pub mod proof;
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,7 @@
 //! How the command line reaches the admin API: where it is, with which token. The token is read from a file, sent only over loopback
 //! or TLS, and never printed.
 use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpStream},
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     time::Duration,
@@ -11,9 +12,14 @@ use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use reqwest::{Method, Url, header};
 use serde_json::Value;
 use tidegate_program::text_file;
+use tokio::sync::OnceCell;
 
-use crate::problem::Problem;
-use crate::{config::Secret, error::Error};
+use super::{pinned, proof::Shown};
+use crate::{
+    config::{SERVER_FILE, Secret},
+    error::Error,
+    problem::Problem,
+};
 
 /// Longest wait for one answer.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -24,7 +30,7 @@ const MAX_ANSWER: usize = 64 << 20;
 #[derive(Clone, Debug, Default, clap::Args)]
 #[command(next_help_heading = "Connection")]
 pub struct ConnectArgs {
-    /// URL of the admin API. Default: what `up` wrote into the data directory, then http://127.0.0.1:9080
+    /// URL of the admin API. Default: what the server wrote into the data directory, then http://127.0.0.1:9080
     #[arg(long, value_name = "URL", env = "TIDEGATE_SERVER")]
     pub server: Option<String>,
     /// File with the admin token. Default: admin-token in the data directory
@@ -36,6 +42,9 @@ pub struct ConnectArgs {
     /// Data directory of the server on this machine. Default: .tidegate, then /var/lib/tidegate
     #[arg(long, value_name = "DIR", env = "TIDEGATE_DATA_DIR", value_parser = any_path())]
     pub data_dir: Option<PathBuf>,
+    /// The server's certificate, where it is known: nothing else is trusted then.
+    #[arg(skip)]
+    pub certificate: Option<PathBuf>,
 }
 
 /// A connection to the admin API.
@@ -44,10 +53,35 @@ pub struct Client {
     http: reqwest::Client,
     base: Url,
     token: Secret,
+    token_file: PathBuf,
+    origin: Origin,
+    /// Filled when the server has shown that it knows the token.
+    proven: OnceCell<()>,
 }
 
-/// What `up` writes into the data directory: its URLs.
-const URLS: &str = "up.json";
+/// How the server's URL is known.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Origin {
+    /// From `--server` or its variable.
+    Given,
+    /// From what a server wrote into this data directory.
+    DataDir(PathBuf),
+    /// Nothing says where it is.
+    Default,
+}
+
+/// What the connection is made from.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Place {
+    pub server: String,
+    pub token_file: PathBuf,
+    pub origin: Origin,
+    /// The certificate of a server of this machine.
+    pub certificate: Option<PathBuf>,
+}
+
+/// What a server writes into the data directory: where it listens.
+const URLS: &str = SERVER_FILE;
 /// What a server writes into the data directory: its first token.
 const TOKEN: &str = "admin-token";
 /// Where a server listens that was told nothing.
@@ -65,7 +99,7 @@ impl ConnectArgs {
     ///
     /// # Errors
     /// TG-1511 when nothing names a token, TG-1518.
-    pub(super) fn place(&self, dirs: &[PathBuf]) -> Result<(String, PathBuf), Error> {
+    pub(super) fn place(&self, dirs: &[PathBuf]) -> Result<Place, Error> {
         let server = self.server.clone().filter(|s| !s.is_empty());
         let token_file = given(self.token_file.as_ref()).cloned();
         let wanted: &[&str] = match (&server, &token_file) {
@@ -78,13 +112,19 @@ impl ConnectArgs {
         if let Some(dir) = found {
             check_owner(dir)?;
         }
-        let server = server.or_else(|| admin_url(found?)).unwrap_or_else(|| DEFAULT_SERVER.to_owned());
+        let written = if server.is_none() { found.and_then(|dir| Some((dir, written(dir)?))) } else { None };
+        let certificate = self.certificate.clone().or_else(|| written.as_ref()?.1.certificate_file.clone());
+        let (server, origin) = match (server, written) {
+            (Some(server), _) => (server, Origin::Given),
+            (None, Some((dir, written))) => (written.admin_url, Origin::DataDir(dir.clone())),
+            (None, None) => (DEFAULT_SERVER.to_owned(), Origin::Default),
+        };
         let none = || {
             let looked: Vec<String> = dirs.iter().map(|d| d.join(TOKEN).display().to_string()).collect();
             Error::NoToken { reason: format!("there is no {}", looked.join(" and no ")) }
         };
         let token_file = token_file.or_else(|| Some(found?.join(TOKEN))).ok_or_else(none)?;
-        Ok((server, token_file))
+        Ok(Place { server, token_file, origin, certificate })
     }
 
     /// Finds server and token. Connects to nothing yet.
@@ -92,14 +132,17 @@ impl ConnectArgs {
     /// # Errors
     /// TG-1511, TG-1514, TG-1515, TG-1516, TG-1518.
     pub fn client(&self) -> Result<Client, Error> {
-        let (server, token_file) = self.place(&self.data_dirs())?;
-        let base = Url::parse(&server).map_err(|e| Error::Usage(format!("--server {server:?} is no URL: {e}")))?;
+        let Place { server, token_file, origin, certificate } = self.place(&self.data_dirs())?;
+        let mut base = Url::parse(&server).map_err(|e| Error::Usage(format!("--server {server:?} is no URL: {e}")))?;
         let loopback = is_loopback(&base);
         match base.scheme() {
             "https" => {}
             "http" if loopback => {}
             "http" => return Err(Error::TokenInClear { url: base.to_string() }),
             other => return Err(Error::Usage(format!("--server must begin with http:// or https://, not {other}://"))),
+        }
+        if base.scheme() == "http" {
+            name_by_address(&mut base);
         }
         let mut http = reqwest::Client::builder()
             .timeout(TIMEOUT)
@@ -111,9 +154,11 @@ impl ConnectArgs {
         }
         if let Some(path) = given(self.ca_file.as_ref()) {
             http = http.tls_certs_only(ca_certificates(path)?);
+        } else if let Some(path) = certificate.filter(|_| base.scheme() == "https") {
+            http = http.tls_backend_preconfigured(pinned::client_config(&path)?);
         }
         let http = http.build().map_err(|e| Error::Usage(format!("the HTTP client could not be made: {e}")))?;
-        Ok(Client { http, base, token: read_token(&token_file)? })
+        Ok(Client { http, base, token: read_token(&token_file)?, token_file, origin, proven: OnceCell::new() })
     }
 }
 
@@ -147,9 +192,29 @@ pub(super) fn trusted(owner: u32, me: u32) -> bool {
     owner == me || owner == 0
 }
 
-fn admin_url(dir: &Path) -> Option<String> {
-    let value: Value = serde_json::from_str(&std::fs::read_to_string(dir.join(URLS)).ok()?).ok()?;
-    Some(value.get("adminUrl")?.as_str()?.to_owned())
+/// What a server wrote about itself.
+#[derive(serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Written {
+    admin_url: String,
+    #[serde(default)]
+    certificate_file: Option<PathBuf>,
+}
+
+fn written(dir: &Path) -> Option<Written> {
+    serde_json::from_str(&std::fs::read_to_string(dir.join(URLS)).ok()?).ok()
+}
+
+/// `localhost` is two addresses, and only one of them may be the server's: the one that answers is taken, once.
+fn name_by_address(base: &mut Url) {
+    if base.host_str() != Some("localhost") {
+        return;
+    }
+    let port = base.port_or_known_default().unwrap_or(80);
+    let v6 = IpAddr::from(Ipv6Addr::LOCALHOST);
+    let answers = |ip: IpAddr| TcpStream::connect_timeout(&(ip, port).into(), Duration::from_millis(500)).is_ok();
+    let ip = if !answers(Ipv4Addr::LOCALHOST.into()) && answers(v6) { v6 } else { Ipv4Addr::LOCALHOST.into() };
+    let _ = base.set_ip_host(ip);
 }
 
 fn read_token(file: &Path) -> Result<Secret, Error> {
@@ -190,7 +255,50 @@ fn warnings(headers: &header::HeaderMap) -> Vec<String> {
     values.filter_map(|v| serde_json::from_str(v.strip_prefix("299 tidegate ")?).ok()).collect()
 }
 
+/// The refusal that an answer holds.
+pub(super) fn problem(bytes: &[u8], status: reqwest::StatusCode) -> Option<Problem> {
+    let mut problem: Problem = serde_json::from_slice(bytes).ok()?;
+    problem.status = status.as_u16();
+    (!problem.title.is_empty() || !problem.code.is_empty()).then_some(problem)
+}
+
 impl Client {
+    pub(super) fn http(&self) -> &reqwest::Client {
+        &self.http
+    }
+
+    pub(super) fn base(&self) -> &Url {
+        &self.base
+    }
+
+    /// Nobody answered; where somebody was expected, and why.
+    pub(super) fn unreachable(&self, source: reqwest::Error) -> Error {
+        let hint = match &self.origin {
+            Origin::Given => "is `tidegate up` or `tidegate serve` running there?".to_owned(),
+            Origin::DataDir(dir) => format!(
+                "the server of {0} last listened there; start it with `tidegate up --data-dir {0}` or `tidegate serve`",
+                dir.display()
+            ),
+            Origin::Default => {
+                "no server has left its address in the data directory; --data-dir or --server names another".to_owned()
+            }
+        };
+        Error::Unreachable { url: self.base.to_string(), hint, source: source.without_url() }
+    }
+
+    /// Makes sure that the server knows the token, before it gets it. A certificate is proof enough.
+    async fn prove(&self) -> Result<(), Error> {
+        if self.base.scheme() == "https" {
+            return Ok(());
+        }
+        let prove = async || match self.ask_for_proof(self.token.reveal()).await? {
+            Shown::Knows => Ok(()),
+            Shown::Unknown => Err(Error::UnknownToken { url: self.base.to_string(), file: self.token_file.clone() }),
+        };
+        self.proven.get_or_try_init(prove).await?;
+        Ok(())
+    }
+
     /// The URL of a path under the server; each segment is escaped.
     pub fn url(&self, segments: &[&str], query: &[(&str, &str)]) -> Url {
         let mut url = self.base.clone();
@@ -226,12 +334,12 @@ impl Client {
     }
 
     async fn exchange(&self, request: reqwest::RequestBuilder) -> Result<Reply, Error> {
+        self.prove().await?;
         let request = request
             .header(header::AUTHORIZATION, self.bearer()?)
             .header(header::ACCEPT, "application/json, application/problem+json");
         let shown = self.base.to_string();
-        let unreachable =
-            |source: reqwest::Error| Error::Unreachable { url: self.base.to_string(), source: source.without_url() };
+        let unreachable = |source: reqwest::Error| self.unreachable(source);
         let mut response = request.send().await.map_err(unreachable)?;
         let (status, warnings) = (response.status(), warnings(response.headers()));
         let mut bytes = Vec::new();
@@ -246,15 +354,20 @@ impl Client {
             let body = body.map_err(|e| Error::Answer { url: shown, reason: e.to_string() })?;
             return Ok(Reply { body, warnings });
         }
-        match serde_json::from_slice::<Problem>(&bytes) {
-            Ok(mut problem) if !problem.title.is_empty() || !problem.code.is_empty() => {
-                problem.status = status.as_u16();
-                Err(Error::Refused(Box::new(problem)))
-            }
-            Ok(_) | Err(_) => {
-                Err(Error::Answer { url: shown, reason: format!("status {status} without an explanation") })
-            }
+        match problem(&bytes, status) {
+            Some(problem) => Err(Error::Refused(Box::new(problem))),
+            None => Err(Error::Answer { url: shown, reason: format!("status {status} without an explanation") }),
         }
+    }
+
+    /// Where the server is, for a message.
+    pub(crate) fn shown_url(&self) -> String {
+        self.base.to_string()
+    }
+
+    /// The administrator's token; for who asks about it.
+    pub(crate) fn token(&self) -> &Secret {
+        &self.token
     }
 
     fn bearer(&self) -> Result<header::HeaderValue, Error> {

@@ -12,6 +12,8 @@ mod keys;
 mod nodes;
 mod objects;
 mod output;
+mod pinned;
+mod proof;
 mod rollback;
 mod start;
 mod tokens;
@@ -20,8 +22,10 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 pub use connect::{Client, ConnectArgs};
+pub use pinned::client_config as pinned;
+pub use proof::Shown;
 
-use crate::error::Error;
+use crate::{config::check_variables, error::Error};
 
 const EXIT_CODES: &str = "Exit status: 0 done; 1 refused or failed; 64 wrong usage or configuration; 66 a file cannot be read; \
                           69 the server is not reachable; 77 no token, or not allowed.";
@@ -213,6 +217,7 @@ fn run(command: Command) -> Result<u8, Error> {
         | Command::AdminToken(_)
         | Command::NodeToken(_) => {}
     }
+    start::warn(&check_variables().map_err(Error::Config)?);
     let (text, status) = start::runtime(false)?.block_on(remote(&command))?;
     output::print(&text)?;
     Ok(status)

@@ -3,7 +3,10 @@ use clap::CommandFactory as _;
 use serde_json::json;
 use tidegate_policy::kinds::Kind;
 
-use super::*;
+use super::{
+    connect::{Origin, Place},
+    *,
+};
 use crate::problem::Problem;
 
 #[test]
@@ -306,17 +309,20 @@ fn the_url_and_the_token_are_those_of_one_data_directory() {
     assert!(none.contains("TG-1511") && none.contains("first/admin-token and no "), "{none}");
 
     std::fs::write(dirs[0].join("admin-token"), "tga_first").unwrap();
-    std::fs::write(dirs[1].join("up.json"), r#"{"adminUrl": "http://127.0.0.1:1"}"#).unwrap();
+    std::fs::write(dirs[1].join("server.json"), r#"{"adminUrl": "http://127.0.0.1:1"}"#).unwrap();
     std::fs::write(dirs[1].join("admin-token"), "tga_second").unwrap();
-    let first = ("http://127.0.0.1:9080".to_owned(), dirs[0].join("admin-token"));
-    assert_eq!(args.place(&dirs).unwrap(), first, "not the URL of the second");
-    let second = ("http://127.0.0.1:1".to_owned(), dirs[1].join("admin-token"));
-    assert_eq!(args.place(&dirs[1..]).unwrap(), second);
+    let place =
+        |server: &str, token_file, origin| Place { server: server.to_owned(), token_file, origin, certificate: None };
+    let (first, second) = (dirs[0].join("admin-token"), dirs[1].join("admin-token"));
+    let default = place("http://127.0.0.1:9080", first.clone(), Origin::Default);
+    assert_eq!(args.place(&dirs).unwrap(), default, "not the URL of the second");
+    let from = Origin::DataDir(dirs[1].clone());
+    assert_eq!(args.place(&dirs[1..]).unwrap(), place("http://127.0.0.1:1", second, from.clone()));
 
     let named = ConnectArgs { token_file: Some("t".into()), server: Some(String::new()), ..ConnectArgs::default() };
-    assert_eq!(named.place(&dirs).unwrap(), (second.0, "t".into()));
+    assert_eq!(named.place(&dirs).unwrap(), place("http://127.0.0.1:1", "t".into(), from));
     let named = ConnectArgs { server: Some("http://127.0.0.1:2".into()), ..ConnectArgs::default() };
-    assert_eq!(named.place(&dirs).unwrap(), ("http://127.0.0.1:2".to_owned(), first.1));
+    assert_eq!(named.place(&dirs).unwrap(), place("http://127.0.0.1:2", first, Origin::Given));
 }
 
 #[test]

@@ -1,10 +1,14 @@
 //! Checks across settings (binds, files), and the error type of the configuration.
-use std::{fmt, path::Path};
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    path::Path,
+};
 
 use tidegate_program::text_file;
 
 use super::{
-    Settings,
+    Reader, Settings,
     typed::{place, written},
 };
 
@@ -43,6 +47,22 @@ impl ConfigError {
 
     pub(super) fn missing_file(place: &str, path: &Path, reason: &str) -> Self {
         Self { code: "TG-1506", place: place.to_owned(), message: format!("cannot read {}: {reason}", path.display()) }
+    }
+}
+
+impl ConfigError {
+    /// A folder that is not there, or in which nothing can be done.
+    pub(super) fn folder(place: &str, path: &Path, reason: &str) -> Self {
+        Self { code: "TG-1545", place: place.to_owned(), message: format!("{} {reason}", path.display()) }
+    }
+
+    pub(super) fn certificate(place: &str, message: String) -> Self {
+        Self { code: "TG-1541", place: place.to_owned(), message }
+    }
+
+    /// A document that `up` was told to apply.
+    pub fn document(place: String, message: String) -> Self {
+        Self { code: "TG-1546", place, message }
     }
 }
 
@@ -94,28 +114,18 @@ pub(super) fn check(settings: &Settings, errors: &mut Vec<ConfigError>) {
         ));
     }
     ports(settings, errors);
-    if let Some(tls) = &settings.admin_tls {
-        for (key, path) in [("admin_tls_cert_file", &tls.cert), ("admin_tls_key_file", &tls.key)] {
-            if let Err(error) = text_file::read(path, text_file::MAX_SMALL) {
-                errors.push(ConfigError::missing_file(&place(key), path, &error.to_string()));
-            }
-        }
+}
+
+/// What a command does with these settings that somebody may not expect.
+pub(super) fn worth_a_word(settings: &Settings, reader: Reader) -> Vec<String> {
+    let mut out = Vec::new();
+    if settings.max_workers == 0 && reader != Reader::Serve {
+        out.push(format!(
+            "{}: 0, so no worker is started, whatever the pools say",
+            place(&settings.layers, "max_workers")
+        ));
     }
-    let up = &settings.up;
-    for (key, path) in
-        [("envoy_bin", &up.envoy_bin), ("worker_bin", &up.worker_bin), ("onnxruntime_lib", &up.onnxruntime_lib)]
-    {
-        if let Some(path) = path
-            && !path.is_file()
-        {
-            errors.push(ConfigError::missing_file(&place(key), path, "no such file"));
-        }
-    }
-    if let Some(dir) = &up.postgres_bin_dir
-        && !dir.join("postgres").is_file()
-    {
-        errors.push(ConfigError::missing_file(&place("postgres_bin_dir"), &dir.join("postgres"), "no such file"));
-    }
+    out
 }
 
 fn ports(settings: &Settings, errors: &mut Vec<ConfigError>) {
@@ -126,11 +136,23 @@ fn ports(settings: &Settings, errors: &mut Vec<ConfigError>) {
     ];
     for (i, (a, first)) in all.iter().enumerate() {
         for (b, second) in &all[i + 1..] {
-            if first == second && first.port() != 0 {
+            if overlap(*first, *second) {
                 let place = |key: &str| place(&settings.layers, key);
                 let places = format!("{} and {}", place(a), place(b));
-                errors.push(ConfigError::contradiction(&places, &format!("both are {first}")));
+                let message = if first == second {
+                    format!("both are {first}")
+                } else {
+                    format!("{first} and {second} cannot both be listened on")
+                };
+                errors.push(ConfigError::contradiction(&places, &message));
             }
         }
     }
+}
+
+/// Whether only one of two listeners can have its address: `[::]` is also every address of IPv4.
+fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
+    let (x, y) = (a.ip().to_canonical(), b.ip().to_canonical());
+    let covers = |all: IpAddr, one: IpAddr| all.is_unspecified() && (all.is_ipv6() || one.is_ipv4());
+    a.port() == b.port() && a.port() != 0 && (x == y || covers(x, y) || covers(y, x))
 }

@@ -198,6 +198,15 @@ pub const FIELDS: &[Field] = &[
         "PATH",
         "Unix socket of `up`, through which workers are started; without it none are"
     ),
+    row!(
+        "instance_id",
+        "instance-id",
+        Serve,
+        Shape::One,
+        "",
+        "NAME",
+        "Name of this server process, told by /readyz and in x-tidegate-instance. Default: a random one at each start"
+    ),
     Field {
         key: "new_admin_token",
         flag: "new-admin-token",

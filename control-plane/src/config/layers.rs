@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::{
     ConfigError, Inputs,
     fields::{FIELDS, Field, Shape},
+    variables,
 };
 
 /// Where a value came from; the first of these that has one wins.
@@ -36,20 +37,10 @@ pub struct Layered {
     pub origin: Origin,
 }
 
-/// Variables of this prefix that are no settings of `serve` or `up`.
-const OTHER_VARIABLES: &[&str] = &[
-    "TIDEGATE_CONFIG",
-    "TIDEGATE_TOOLS",
-    "TIDEGATE_SERVER",
-    "TIDEGATE_TOKEN_FILE",
-    "TIDEGATE_CA_FILE",
-    "TIDEGATE_NAMESPACE",
-];
-
 /// One value per setting, with the winner's origin.
 pub fn layer(inputs: &Inputs, errors: &mut Vec<ConfigError>) -> BTreeMap<&'static str, Layered> {
     let file = read_file(inputs, errors);
-    unknown_variables(inputs, errors);
+    errors.extend(variables::judge(&inputs.env).0);
     let mut layers: BTreeMap<_, _> = FIELDS.iter().map(|field| (field.key, pick(field, inputs, &file))).collect();
     let models = layers.get("data_dir").and_then(|l| l.values.first()).map(|dir| format!("{dir}/models"));
     if let (Some(roots), Some(models)) = (layers.get_mut("model_roots").filter(|l| l.values.is_empty()), models) {
@@ -87,19 +78,6 @@ fn pick(field: &'static Field, inputs: &Inputs, file: &BTreeMap<&'static str, Ve
 fn filled<'a>(texts: impl Iterator<Item = &'a str>) -> Option<Vec<String>> {
     let values: Vec<String> = texts.filter(|t| !t.trim().is_empty()).map(str::to_owned).collect();
     if values.is_empty() { None } else { Some(values) }
-}
-
-fn unknown_variables(inputs: &Inputs, errors: &mut Vec<ConfigError>) {
-    for name in inputs.env.keys() {
-        let known = !name.starts_with("TIDEGATE_")
-            || name.starts_with("TIDEGATE_WORKER_")
-            || name.starts_with("TIDEGATE_TEST_")
-            || OTHER_VARIABLES.contains(&name.as_str())
-            || FIELDS.iter().any(|f| f.env() == *name);
-        if !known {
-            errors.push(ConfigError::unknown(&format!("env {name}"), nearest(name, FIELDS.iter().map(Field::env))));
-        }
-    }
 }
 
 fn read_file(inputs: &Inputs, errors: &mut Vec<ConfigError>) -> BTreeMap<&'static str, Vec<String>> {
@@ -159,7 +137,7 @@ fn texts(field: &Field, value: &Value) -> Result<Vec<String>, &'static str> {
 }
 
 /// The candidate that differs least, if it is close enough to be what was meant.
-fn nearest(given: &str, candidates: impl Iterator<Item = String>) -> Option<String> {
+pub(super) fn nearest(given: &str, candidates: impl Iterator<Item = String>) -> Option<String> {
     candidates
         .map(|c| (distance(&given.to_ascii_lowercase(), &c.to_ascii_lowercase()), c))
         .min()

@@ -1,11 +1,14 @@
 //! One typed configuration for `serve` and `up`: flag over environment over file over default, every value with its origin,
 //! every mistake reported at once. Secrets are never shown, not by `Debug` either.
 mod args;
+mod certificate;
 mod check;
 mod fields;
+mod files;
 mod layers;
 mod report;
 mod typed;
+mod variables;
 
 use std::{
     collections::BTreeMap,
@@ -22,6 +25,9 @@ pub use check::{ConfigError, ConfigErrors};
 pub use fields::{FIELDS, Field, Scope, Shape};
 pub use layers::{Layered, Origin};
 pub use report::{Report, report};
+
+/// What a server writes into its data directory: where it listens.
+pub const SERVER_FILE: &str = "server.json";
 
 /// A text that is never printed.
 #[derive(Clone, PartialEq, Eq)]
@@ -86,6 +92,8 @@ pub struct Settings {
     /// Names by which the admin API may be called, besides loopback's and the certificate's.
     pub admin_hosts: Vec<String>,
     pub supervisor_socket: Option<PathBuf>,
+    /// What the server calls itself; None: a random name.
+    pub instance_id: Option<String>,
     /// Whether a lost admin token is replaced by another.
     pub new_admin_token: bool,
     /// Absolute; at least one.
@@ -96,6 +104,8 @@ pub struct Settings {
     pub cors_origins: Vec<tidegate_translate::CorsOrigin>,
     pub drain_timeout: Duration,
     pub up: UpSettings,
+    /// What is no mistake and yet worth a word: one sentence each.
+    pub warnings: Vec<String>,
     /// Where each value came from.
     pub layers: BTreeMap<&'static str, Layered>,
 }
@@ -127,20 +137,61 @@ pub struct Inputs {
     pub root: bool,
     /// Absolute; relative paths start here.
     pub cwd: PathBuf,
+    pub reader: Reader,
+}
+
+/// Who reads the settings. What one command does not use is not checked for it, so that one file serves both.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Reader {
+    /// `check-config`, which looks at everything.
+    #[default]
+    Any,
+    Serve,
+    Up,
+}
+
+impl Reader {
+    fn uses(self, key: &str) -> bool {
+        let scope = fields::field(key).map(|field| field.scope);
+        match self {
+            Self::Any => true,
+            Self::Serve => scope.is_some_and(|scope| scope.is_for(false)),
+            Self::Up => scope.is_some_and(|scope| scope.is_for(true)),
+        }
+    }
+}
+
+/// The variables of this process that begin with `TIDEGATE_`.
+fn environment() -> BTreeMap<String, String> {
+    std::env::vars_os()
+        .filter_map(|(k, v)| Some((k.into_string().ok()?, v.to_string_lossy().into_owned())))
+        .filter(|(k, _)| k.starts_with("TIDEGATE_"))
+        .collect()
+}
+
+/// Whether the variables of this process are well named, for the commands that read no settings; what is left out comes back.
+///
+/// # Errors
+/// TG-1502 for every name that does not exist.
+pub fn check_variables() -> Result<Vec<String>, ConfigErrors> {
+    let (mistakes, left_out) = variables::judge(&environment());
+    if mistakes.is_empty() { Ok(left_out) } else { Err(ConfigErrors(mistakes)) }
+}
+
+/// The variables of this process that are left out, in sentences.
+pub fn left_out() -> Vec<String> {
+    variables::judge(&environment()).1
 }
 
 impl Inputs {
     /// Reads the environment and the file that `--config` or `TIDEGATE_CONFIG` names.
-    pub fn read(flags: GivenFlags) -> Self {
-        let env: BTreeMap<String, String> = std::env::vars_os()
-            .filter_map(|(k, v)| Some((k.into_string().ok()?, v.to_string_lossy().into_owned())))
-            .filter(|(k, _)| k.starts_with("TIDEGATE_"))
-            .collect();
+    pub fn read(flags: GivenFlags, reader: Reader) -> Self {
+        let env = environment();
         let path = flags.config.or_else(|| env.get("TIDEGATE_CONFIG").filter(|p| !p.is_empty()).map(PathBuf::from));
         let read = |path: &Path| text_file::read(path, text_file::MAX_SMALL).map_err(|e| e.to_string());
         let file = path.map(|path| GivenFile { text: read(&path), path });
         let cwd = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
-        Self { flags: flags.values, env, file, root: rustix::process::geteuid().is_root(), cwd }
+        Self { flags: flags.values, env, file, root: rustix::process::geteuid().is_root(), cwd, reader }
     }
 
     fn default_data_dir(&self) -> &'static str {
@@ -162,9 +213,14 @@ impl Settings {
     fn resolve_with_layers(inputs: &Inputs) -> (Result<Self, BTreeMap<&'static str, Layered>>, ConfigErrors) {
         let mut errors = Vec::new();
         let layers = layers::layer(inputs, &mut errors);
-        let settings = typed::parse(layers.clone(), &inputs.cwd, &mut errors);
+        let mut settings = typed::parse(layers.clone(), &inputs.cwd, &mut errors);
+        if let Some(settings) = &mut settings {
+            settings.warnings = variables::judge(&inputs.env).1;
+            settings.warnings.extend(check::worth_a_word(settings, inputs.reader));
+        }
         if let Some(settings) = &settings {
             check::check(settings, &mut errors);
+            files::check(settings, inputs.reader, &mut errors);
         }
         match settings {
             Some(settings) if errors.is_empty() => (Ok(settings), ConfigErrors(errors)),
@@ -176,13 +232,18 @@ impl Settings {
     ///
     /// # Errors
     /// As [`Settings::resolve`].
-    pub fn load(flags: GivenFlags) -> Result<Self, ConfigErrors> {
-        Self::resolve(&Inputs::read(flags))
+    pub fn load(flags: GivenFlags, reader: Reader) -> Result<Self, ConfigErrors> {
+        Self::resolve(&Inputs::read(flags, reader))
     }
 
     /// `<data>/admin-token`.
     pub fn admin_token_file(&self) -> PathBuf {
         self.data_dir.join("admin-token")
+    }
+
+    /// `<data>/server.json`: where the server of the data directory listens, or listened last.
+    pub fn server_file(&self) -> PathBuf {
+        self.data_dir.join(SERVER_FILE)
     }
 
     /// `http://127.0.0.1:9080`: where this machine reaches the admin API.

@@ -3,7 +3,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use super::{FIELDS, Field, Inputs, Settings};
+use super::{ConfigError, FIELDS, Field, Inputs, Settings, variables};
 
 /// The configuration as text or JSON.
 #[derive(Clone, Debug, Serialize)]
@@ -12,6 +12,8 @@ pub struct Report {
     pub ok: bool,
     pub settings: Vec<Row>,
     pub errors: Vec<ErrorRow>,
+    /// What is no mistake and yet worth a word.
+    pub warnings: Vec<String>,
 }
 
 /// One setting.
@@ -36,12 +38,16 @@ pub struct ErrorRow {
 }
 
 /// What is in force, and what is wrong with it.
-pub fn report(inputs: &Inputs) -> Report {
-    let (settings, errors) = Settings::resolve_with_layers(inputs);
-    let (ok, layers) = match settings {
-        Ok(settings) => (true, settings.layers),
-        Err(layers) => (false, layers),
+///
+/// `more`: mistakes that were found elsewhere.
+pub fn report(inputs: &Inputs, more: Vec<ConfigError>) -> Report {
+    let (settings, mut errors) = Settings::resolve_with_layers(inputs);
+    errors.0.extend(more);
+    let (layers, warnings) = match settings {
+        Ok(settings) => (settings.layers, settings.warnings),
+        Err(layers) => (layers, variables::judge(&inputs.env).1),
     };
+    let ok = errors.0.is_empty();
     let row = |field: &Field| {
         let layered = layers.get(field.key);
         let values = layered.map(|l| l.values.as_slice()).unwrap_or_default();
@@ -54,7 +60,7 @@ pub fn report(inputs: &Inputs) -> Report {
         Row { key: field.file_key(), value, origin, scope: field.scope.name() }
     };
     let errors = errors.0.into_iter().map(|e| ErrorRow { code: e.code, place: e.place, message: e.message });
-    Report { ok, settings: FIELDS.iter().map(row).collect(), errors: errors.collect() }
+    Report { ok, settings: FIELDS.iter().map(row).collect(), errors: errors.collect(), warnings }
 }
 
 impl Report {
@@ -66,6 +72,9 @@ impl Report {
         let mut out = String::new();
         for row in &self.settings {
             let _ = writeln!(out, "{:key_width$}  {:value_width$}  {}", row.key, shown(row), row.origin);
+        }
+        for warning in &self.warnings {
+            let _ = writeln!(out, "\nWarning: {warning}");
         }
         if self.ok {
             out.push_str("\nThe configuration is good.\n");

@@ -2,7 +2,7 @@
 use super::*;
 
 fn inputs() -> Inputs {
-    Inputs { cwd: PathBuf::from("/srv"), ..Inputs::default() }
+    Inputs { cwd: std::env::temp_dir(), ..Inputs::default() }
 }
 
 fn with_file(text: &str) -> Inputs {
@@ -196,7 +196,7 @@ fn a_secret_is_never_shown() {
     let mut given = inputs();
     for url in ["postgres://u:hunter2@h/d", "mysql://u:hunter2@h/d"] {
         given.env.insert("TIDEGATE_DATABASE_URL".into(), url.into());
-        let report = report(&given);
+        let report = report(&given, Vec::new());
         assert!(!report.text().contains("hunter2"), "{}", report.text());
         assert!(report.text().contains("(redacted)"));
         assert!(!serde_json::to_string(&report).unwrap().contains("hunter2"));
@@ -219,12 +219,86 @@ fn a_file_that_is_no_mapping_or_not_there_is_one_clear_error() {
 
 #[test]
 fn relative_paths_start_at_the_working_directory() {
-    let settings = Settings::resolve(&with_file("dataDir: ./d\nmodelRoots: [a, /b]\n")).unwrap();
-    assert_eq!(settings.data_dir, Path::new("/srv/d"));
-    assert_eq!(settings.model_roots, [Path::new("/srv/a"), Path::new("/b")]);
-    assert_eq!(Settings::resolve(&inputs()).unwrap().data_dir, Path::new("/srv/.tidegate"));
-    let root = Settings::resolve(&Inputs { root: true, ..inputs() }).unwrap();
-    assert_eq!(root.data_dir, Path::new("/var/lib/tidegate"));
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("a")).unwrap();
+    let here = |given: Inputs| Inputs { cwd: dir.path().to_owned(), ..given };
+    let settings = Settings::resolve(&here(with_file("dataDir: ./d\nmodelRoots: [a, /]\n"))).unwrap();
+    assert_eq!(settings.data_dir, dir.path().join("d"));
+    assert_eq!(settings.model_roots, [dir.path().join("a"), PathBuf::from("/")]);
+    assert_eq!(Settings::resolve(&here(inputs())).unwrap().data_dir, dir.path().join(".tidegate"));
+    let root = layers::layer(&Inputs { root: true, ..inputs() }, &mut Vec::new());
+    assert_eq!(root["data_dir"].values, ["/var/lib/tidegate"]);
+}
+
+#[test]
+fn what_cannot_be_used_is_told_before_anything_starts_and_all_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    std::fs::write(path("file"), "text").unwrap();
+    let mut given = inputs();
+    for (key, value) in [
+        ("data_dir", path("file/d")),
+        ("model_roots", path("nope")),
+        ("envoy_bin", path("file")),
+        ("worker_bin", path("nope")),
+        ("onnxruntime_lib", path("file")),
+        ("postgres_bin_dir", path("")),
+        ("admin_tls_cert_file", path("file")),
+        ("admin_tls_key_file", path("file")),
+        ("max_workers", "65".to_owned()),
+    ] {
+        given.flags.insert(key, vec![value]);
+    }
+    let text = Settings::resolve(&given).unwrap_err().to_string();
+    for expected in [
+        &format!("TG-1545 flag --data-dir: {} cannot be made: {} is not a folder", path("file/d"), path("file")),
+        &format!("TG-1545 flag --model-roots: {} cannot be used: No such file", path("nope")),
+        &format!("TG-1506 flag --envoy-bin: cannot read {}: not executable", path("file")),
+        &format!("TG-1506 flag --worker-bin: cannot read {}: no such file", path("nope")),
+        "TG-1506 flag --onnxruntime-lib",
+        "TG-1506 flag --postgres-bin-dir",
+        "TG-1541 flag --admin-tls-cert-file",
+        "TG-1503 flag --max-workers",
+    ] {
+        assert!(text.contains(expected), "{expected}\n{text}");
+    }
+    // What `serve` does not use it does not check: one file serves both.
+    let serve = Inputs { flags: [("model_roots", vec![path("nope")])].into(), reader: Reader::Serve, ..inputs() };
+    assert!(Settings::resolve(&serve).is_ok());
+}
+
+#[test]
+fn addresses_that_cannot_be_had_together_are_a_contradiction() {
+    for (a, b, both) in [
+        ("127.0.0.1:1000", "127.0.0.1:1000", false),
+        ("127.0.0.1:1000", "0.0.0.0:1000", false),
+        ("127.0.0.1:1000", "[::]:1000", false),
+        ("[::1]:1000", "[::]:1000", false),
+        ("[::1]:1000", "0.0.0.0:1000", true),
+        ("127.0.0.1:1000", "[::1]:1000", true),
+        ("127.0.0.1:1000", "127.0.0.2:1000", true),
+        ("127.0.0.1:1000", "127.0.0.1:1001", true),
+    ] {
+        let mut given = inputs();
+        given.flags.insert("admin_listen", vec![a.into()]);
+        given.flags.insert("gateway_listen", vec![b.into()]);
+        let expected: &[&str] = if both { &[] } else { &["TG-1505"] };
+        assert_eq!(codes(&given), expected, "{a} {b}");
+    }
+}
+
+#[test]
+fn services_of_kubernetes_and_no_workers_at_all_are_worth_a_word() {
+    let mut given = inputs();
+    given.env.insert("TIDEGATE_PORT".into(), "tcp://10.0.0.1:9080".into());
+    given.flags.insert("max_workers", vec!["0".into()]);
+    let warnings = Settings::resolve(&given).unwrap().warnings;
+    assert!(
+        warnings.len() == 2 && warnings[0].contains("TG-1547") && warnings[1].contains("--max-workers"),
+        "{warnings:?}"
+    );
+    let text = report(&given, Vec::new()).text();
+    assert!(text.contains("Warning: TG-1547") && text.contains("The configuration is good"), "{text}");
 }
 
 /// The table of docs/reference/configuration.md, from the table of settings.

@@ -34,6 +34,7 @@ pub fn parse(layers: BTreeMap<&'static str, Layered>, cwd: &Path, errors: &mut V
     let allowed_worker_ips = p.many::<IpAddr>("allowed_worker_ips", "an IP address");
     let admin_hosts = p.hosts("admin_hosts");
     let supervisor_socket = p.path("supervisor_socket");
+    let instance_id = p.instance_id();
     let new_admin_token = p.switch("new_admin_token");
     let model_roots = p.paths("model_roots");
     let max_workers = p.number("max_workers", 0, 64);
@@ -57,6 +58,7 @@ pub fn parse(layers: BTreeMap<&'static str, Layered>, cwd: &Path, errors: &mut V
         allowed_worker_ips,
         admin_hosts,
         supervisor_socket,
+        instance_id,
         new_admin_token: new_admin_token?,
         model_roots,
         max_workers: max_workers?,
@@ -64,6 +66,7 @@ pub fn parse(layers: BTreeMap<&'static str, Layered>, cwd: &Path, errors: &mut V
         cors_origins,
         drain_timeout: Duration::from_secs(u64::from(drain?)),
         up: UpSettings { postgres_bin_dir, envoy_bin, worker_bin, onnxruntime_lib, worker_provider: worker_provider? },
+        warnings: Vec::new(),
         layers,
     })
 }
@@ -186,6 +189,14 @@ impl Parser<'_> {
             self.refuse(key, "(redacted)", "a URL that begins with postgres://");
             return None;
         }
+        if tidegate_store::Options::from_url(&text).is_err() {
+            self.refuse(
+                key,
+                "(redacted)",
+                "a URL that can be read, such as postgres://user:password@host:5432/database",
+            );
+            return None;
+        }
         Some(Secret::new(text))
     }
 
@@ -212,6 +223,15 @@ impl Parser<'_> {
                 &text,
                 "error, warn, info, debug, trace, or directives such as info,tidegate_api=debug",
             );
+        }
+        Some(text)
+    }
+
+    fn instance_id(&mut self) -> Option<String> {
+        let text = self.text("instance_id")?.to_owned();
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
+        if text.len() > 64 || !text.chars().all(plain) {
+            self.refuse("instance_id", &text, "1 to 64 of letters, digits, '-', '.' and '_'");
         }
         Some(text)
     }

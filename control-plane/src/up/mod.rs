@@ -1,8 +1,10 @@
 //! `tidegate up`: the supervisor. It owns a private Postgres, `serve`, the gateway and the workers; it decides no policy and carries no
 //! request. Killing it in any way leaves nothing running; killing `serve` never touches the data path.
 //! Everything here runs on the main thread (see `process`).
+mod environment;
 mod find;
 mod gateway;
+mod heal;
 mod lock;
 mod log;
 mod plan;
@@ -12,6 +14,8 @@ mod runner;
 mod sequence;
 mod serve;
 mod socket;
+mod stale;
+mod tokens;
 mod workers;
 
 use std::{os::unix::fs::DirBuilderExt as _, path::PathBuf, sync::Arc};
@@ -22,7 +26,7 @@ use tokio::{
     sync::mpsc,
 };
 
-use crate::{config::Settings, error::Error};
+use crate::{addresses, config::Settings, error::Error};
 
 /// Lines for the operator that wait to be printed; more are dropped with a warning.
 const NOTES: usize = 64;
@@ -36,10 +40,18 @@ pub async fn run(settings: Settings, documents: Vec<PathBuf>) -> Result<(), Erro
     log::init(&settings)?;
     prepare_dirs(&settings)?;
     let _lock = lock::lock(&settings.data_dir)?;
-    let settings = Settings { supervisor_socket: Some(settings.in_data_dir("supervisor.sock")), ..settings };
+    addresses::check(&settings).await?;
+    let settings = Settings {
+        supervisor_socket: Some(settings.in_data_dir("supervisor.sock")),
+        // Known before it starts: an answer of another server is no sign that ours is ready.
+        instance_id: Some(format!("up-{:016x}", rand::random::<u64>())),
+        ..settings
+    };
+    // Left by an `up` that was killed; it would lead others astray.
+    let _ = std::fs::remove_file(settings.in_data_dir("up.json"));
     let mut signals = Signals::new()?;
     let (notes, mut lines) = mpsc::channel(NOTES);
-    let runner = runner::start(settings.in_data_dir("logs"), notes);
+    let runner = runner::start(settings.in_data_dir("logs"), notes.clone());
     let workers = Arc::new(workers::Workers::new(settings.clone(), runner.clone()));
     let path = settings.in_data_dir("supervisor.sock");
     let listener = socket::bind(&path)?;
@@ -57,9 +69,14 @@ pub async fn run(settings: Settings, documents: Vec<PathBuf>) -> Result<(), Erro
         }
     };
     let outcome = match outcome {
-        Some(Ok(())) => {
+        Some(Ok(started)) => {
             say("ready");
-            stay(&mut signals, &mut lines).await;
+            let (gateway, client) = (started.gateway, started.client);
+            let healer = heal::Healer { settings: settings.clone(), client, workers, notes, gateway };
+            tokio::select! {
+                () = healer.run() => {}
+                () = stay(&mut signals, &mut lines) => {}
+            }
             Ok(())
         }
         Some(Err(error)) => Err(error),

@@ -10,8 +10,10 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
 use super::{
+    environment,
     plan::Class,
     process::{Launch, User},
+    stale,
 };
 use crate::{admin_token::write_private, config::Settings, error::Error};
 
@@ -36,7 +38,7 @@ pub struct Postgres {
 /// TG-1521, TG-1525.
 pub fn find(settings: &Settings) -> Result<Postgres, Error> {
     let sockets = settings.in_data_dir("postgres-socket");
-    let longest = sockets.join(".s.PGSQL.5432");
+    let longest = sockets.join(stale::SOCKET);
     if longest.as_os_str().len() > MAX_SOCKET_PATH {
         return Err(Error::SocketPath { path: longest, max: MAX_SOCKET_PATH });
     }
@@ -135,7 +137,10 @@ impl Postgres {
     pub async fn prepare(&self) -> Result<(), Error> {
         self.own_dir(&self.sockets)?;
         if self.data.join("PG_VERSION").is_file() {
-            return if self.password_file.is_file() { Ok(()) } else { Err(self.unusable("its password file is gone")) };
+            if !self.password_file.is_file() {
+                return Err(self.unusable("its password file is gone"));
+            }
+            return stale::settle(&self.data, &self.sockets).await;
         }
         let password = self.new_password()?;
         let fresh = self.data.with_extension("new");
@@ -232,7 +237,8 @@ impl Postgres {
             }
             None => tokio::process::Command::new(self.bin.join(program)),
         };
-        command.args(args).current_dir("/").envs(self.env()).kill_on_drop(true);
+        let environment = environment::of(&self.launch(), std::env::vars_os());
+        command.args(args).current_dir("/").env_clear().envs(environment).kill_on_drop(true);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().map_err(|e| failed(format!("{program}: {e}")))?;
         if let Some(mut stdin) = child.stdin.take() {
@@ -253,6 +259,7 @@ impl Postgres {
             vec!["-D".into(), self.data.clone().into(), "-k".into(), self.sockets.clone().into()];
         for setting in [
             "listen_addresses=",
+            "port=5432",
             "unix_socket_permissions=0700",
             "password_encryption=scram-sha-256",
             "fsync=on",
@@ -266,12 +273,19 @@ impl Postgres {
             args.extend(["-c".into(), setting.into()]);
         }
         let program = self.bin.join("postgres");
-        Launch { program, args, env: self.env(), user: self.user.clone(), class: Class::Database }
+        Launch {
+            program,
+            args,
+            env: self.env(),
+            user: self.user.clone(),
+            operators_database: false,
+            class: Class::Database,
+        }
     }
 
     /// A server that was unpacked into the tools cache, and not installed, finds its libraries there.
     fn env(&self) -> Vec<(String, String)> {
-        let mut env = vec![("LC_ALL".to_owned(), "C".to_owned())];
+        let mut env = Vec::new();
         let unpacked = super::find::tools_dir().join("postgres/usr/lib");
         if self.bin.starts_with(&unpacked) {
             let below = std::fs::read_dir(&unpacked)

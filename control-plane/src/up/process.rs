@@ -9,8 +9,10 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process_group};
 
-use super::plan::{Class, Told};
-use crate::config::FIELDS;
+use super::{
+    environment,
+    plan::{Class, Told},
+};
 
 /// A log that is longer is moved to `<name>.log.1`, over an older one.
 const MAX_LOG: u64 = 16 << 20;
@@ -31,6 +33,8 @@ pub struct Launch {
     pub env: Vec<(String, String)>,
     /// None: as `up` itself.
     pub user: Option<User>,
+    /// Whether it reaches a database of the operator, for which `PG*` variables count as they do for every client of Postgres.
+    pub operators_database: bool,
     pub class: Class,
 }
 
@@ -66,13 +70,20 @@ pub fn rotate(logs: &Path) {
     }
 }
 
-/// The last lines of a part's log, at most ten and 4 KiB.
-pub fn last_lines(logs: &Path, name: &str) -> String {
+/// How long the log of a part is: what it writes from now on begins there.
+pub fn log_length(logs: &Path, name: &str) -> u64 {
+    std::fs::metadata(log_file(logs, name)).map_or(0, |m| m.len())
+}
+
+/// The last lines of a part's log after its first `from` bytes, at most ten and 4 KiB.
+pub fn last_lines(logs: &Path, name: &str, from: u64) -> String {
     use std::io::{Read as _, Seek as _, SeekFrom};
     let mut text = Vec::new();
     if let Ok(mut file) = File::open(log_file(logs, name)) {
         let length = file.metadata().map(|m| m.len()).unwrap_or(0);
-        let _ = file.seek(SeekFrom::Start(length.saturating_sub(4096)));
+        // A log that was cut in between is all new.
+        let from = if from > length { 0 } else { from };
+        let _ = file.seek(SeekFrom::Start(length.saturating_sub(4096).max(from)));
         let _ = file.take(4096).read_to_end(&mut text);
     }
     let text = String::from_utf8_lossy(&text);
@@ -108,14 +119,7 @@ fn command(launch: &Launch) -> std::io::Result<std::process::Command> {
 pub fn spawn(launch: &Launch, name: &str, logs: &Path) -> std::io::Result<tokio::process::Child> {
     let log = open_log(logs, name)?;
     let mut command = command(launch)?;
-    for (key, _) in std::env::vars_os() {
-        let text = key.to_string_lossy();
-        let ours = FIELDS.iter().any(|f| f.env() == text) || !text.starts_with("TIDEGATE_WORKER_");
-        if text.starts_with("TIDEGATE_") && ours {
-            command.env_remove(&key);
-        }
-    }
-    command.envs(launch.env.iter().map(|(k, v)| (k, v)));
+    command.env_clear().envs(environment::of(launch, std::env::vars_os()));
     command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).process_group(0);
     if launch.class == Class::Database {
         command.current_dir("/");

@@ -37,6 +37,8 @@ pub struct View {
     pub restarts: u64,
     pub failures: u32,
     pub last_exit: Option<i32>,
+    /// Length that its log had when this `up` first started it.
+    pub log_start: u64,
 }
 
 /// What others see of the runner.
@@ -83,6 +85,8 @@ struct Exit {
 struct Runner {
     supervisor: Supervisor,
     launches: BTreeMap<String, Launch>,
+    /// Where in its log a part's first start under this `up` begins.
+    log_starts: BTreeMap<String, u64>,
     logs: PathBuf,
     started: Instant,
     exits: mpsc::Sender<Exit>,
@@ -98,6 +102,7 @@ pub fn start(logs: PathBuf, notes: mpsc::Sender<String>) -> Handle {
     let mut runner = Runner {
         supervisor: Supervisor::default(),
         launches: BTreeMap::new(),
+        log_starts: BTreeMap::new(),
         logs,
         started: Instant::now(),
         exits,
@@ -142,6 +147,8 @@ impl Runner {
     fn accept(&mut self, command: Command) -> Event {
         match command {
             Command::Want { part, launch } => {
+                let length = process::log_length(&self.logs, &part.name);
+                self.log_starts.entry(part.name.clone()).or_insert(length);
                 self.launches.insert(part.name.clone(), launch);
                 Event::Want(part)
             }
@@ -167,6 +174,7 @@ impl Runner {
         }
         let live: std::collections::BTreeSet<&str> = self.supervisor.parts().map(|p| p.part.name.as_str()).collect();
         self.launches.retain(|name, _| live.contains(name.as_str()));
+        self.log_starts.retain(|name, _| live.contains(name.as_str()));
         self.publish();
     }
 
@@ -180,7 +188,7 @@ impl Runner {
                 None
             }
             Action::CrashLoop { name, failures } => {
-                let lines = process::last_lines(&self.logs, &name);
+                let lines = process::last_lines(&self.logs, &name, self.log_start(&name));
                 let log = process::log_file(&self.logs, &name);
                 self.say(format!(
                     "{name} failed {failures} times in a row (TG-1530); it is tried again every 5 s. {}\n{lines}",
@@ -211,6 +219,10 @@ impl Runner {
         }
     }
 
+    fn log_start(&self, name: &str) -> u64 {
+        self.log_starts.get(name).copied().unwrap_or(0)
+    }
+
     fn say(&self, line: String) {
         if let Err(mpsc::error::TrySendError::Full(line)) = self.notes.try_send(line) {
             tracing::warn!(line, "too many notes at once");
@@ -226,6 +238,7 @@ impl Runner {
             restarts: s.restarts,
             failures: s.failures,
             last_exit: s.last_exit,
+            log_start: self.log_start(&s.part.name),
         };
         let next =
             Overview { parts: self.supervisor.parts().map(view).collect(), finished: self.supervisor.finished() };

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     admin_token::write_private,
-    cli::{ConnectArgs, apply_files},
+    cli::{Client, ConnectArgs, apply_files},
     config::Settings,
     error::Error,
 };
@@ -29,7 +29,16 @@ const POLL: Duration = Duration::from_millis(20);
 /// A part that failed so often at the start will not come.
 const GIVE_UP_AFTER: u32 = 4;
 
-/// Starts everything; returns when all of it is ready and `documents` are applied.
+/// What runs when all is started.
+pub struct Started {
+    /// Whether there is a gateway.
+    pub gateway: bool,
+    /// To the control plane.
+    pub client: Client,
+}
+
+/// Starts everything; returns when all of it is ready and `documents` are applied. Their mistakes are known by then; what the
+/// server refuses all the same is told, and no reason to stop what serves.
 ///
 /// # Errors
 /// The first part that is missing or does not become ready.
@@ -38,16 +47,18 @@ pub async fn start(
     runner: &Handle,
     workers: &Workers,
     documents: Vec<PathBuf>,
-) -> Result<(), Error> {
+) -> Result<Started, Error> {
     let url_file = database(settings, runner).await?;
     control_plane(settings, runner, &url_file).await?;
     let connect = ConnectArgs {
         server: Some(settings.admin_url()),
         token_file: Some(settings.admin_token_file()),
-        ca_file: settings.admin_tls.as_ref().map(|t| t.cert.clone()),
         data_dir: Some(settings.data_dir.clone()),
+        certificate: settings.admin_tls.as_ref().map(|t| t.cert.clone()),
+        ..ConnectArgs::default()
     };
-    let gateway = envoy(settings, runner, &connect).await?;
+    let client = connect.client()?;
+    let gateway = envoy(settings, runner, &client).await?;
     if let Some(missing) = workers.missing() {
         say(&format!("workers not available (TG-1526): {missing}"));
     }
@@ -57,9 +68,14 @@ pub async fn start(
         say(&format!("gateway     {}  (OpenAI base URL {}/v1)", settings.gateway_url(), settings.gateway_url()));
     }
     if !documents.is_empty() {
-        say(apply_files(documents, connect).await?.trim_end());
+        match apply_files(documents, connect).await {
+            Ok(said) => say(said.trim_end()),
+            Err(error) => {
+                say(&format!("not applied, so everything runs with what the store holds: {}", error.report()))
+            }
+        }
     }
-    Ok(())
+    Ok(Started { gateway, client })
 }
 
 async fn database(settings: &Settings, runner: &Handle) -> Result<PathBuf, Error> {
@@ -93,13 +109,13 @@ async fn control_plane(settings: &Settings, runner: &Handle, url_file: &Path) ->
 }
 
 /// Whether there is a gateway.
-async fn envoy(settings: &Settings, runner: &Handle, connect: &ConnectArgs) -> Result<bool, Error> {
+async fn envoy(settings: &Settings, runner: &Handle, client: &Client) -> Result<bool, Error> {
     let Some(program) = find::envoy(settings) else {
         say("gateway not started (TG-1527): Envoy was not found; run `make tools`, or name it with --envoy-bin");
         return Ok(false);
     };
     let begun = Instant::now();
-    let launch = gateway::prepare(settings, program, &connect.client()?).await?;
+    let launch = gateway::prepare(settings, program, client).await?;
     want(runner, "gateway", launch, 10_000).await;
     wait(settings, runner, "gateway", async |_| gateway::ready(settings).await).await?;
     say(&format!("gateway ready ({})", seconds(begun)));
@@ -138,7 +154,7 @@ async fn wait(
                 _ => None,
             };
             if let Some(reason) = reason {
-                let last_lines = process::last_lines(&settings.in_data_dir("logs"), name);
+                let last_lines = process::last_lines(&settings.in_data_dir("logs"), name, part.log_start);
                 return Err(Error::NotReady { name: name.to_owned(), reason, last_lines });
             }
         }
@@ -159,6 +175,7 @@ fn write_urls(settings: &Settings, gateway: bool) -> Result<(), Error> {
         "dataDir": settings.data_dir,
         "adminTokenFile": settings.admin_token_file(),
         "supervisorSocket": settings.supervisor_socket,
+        "instance": settings.instance_id,
         "pid": std::process::id(),
     });
     if gateway {

@@ -17,11 +17,17 @@ pub fn launch(settings: &Settings, database_url_file: &Path) -> Result<Launch, E
     let mut flag = |name: &str, value: OsString| args.extend([format!("--{name}").into(), value]);
     flag("data-dir", settings.data_dir.clone().into());
     flag("database-url-file", database_url_file.into());
+    if let Some(instance) = &settings.instance_id {
+        flag("instance-id", instance.into());
+    }
     if let Some(socket) = &settings.supervisor_socket {
         flag("supervisor-socket", socket.clone().into());
     }
     for field in FIELDS {
-        let ours = matches!(field.key, "data_dir" | "database_url" | "database_url_file" | "supervisor_socket");
+        let ours = matches!(
+            field.key,
+            "data_dir" | "database_url" | "database_url_file" | "supervisor_socket" | "instance_id"
+        );
         let Some(layered) = settings.layers.get(field.key).filter(|l| l.origin != Origin::Default) else { continue };
         if ours || !field.scope.is_for(false) {
             continue;
@@ -30,7 +36,8 @@ pub fn launch(settings: &Settings, database_url_file: &Path) -> Result<Launch, E
             args.push(format!("--{}={value}", field.flag).into());
         }
     }
-    Ok(Launch { program, args, env: Vec::new(), user: None, class: Class::Serve })
+    let operators_database = settings.database_url.is_some();
+    Ok(Launch { program, args, env: Vec::new(), user: None, operators_database, class: Class::Serve })
 }
 
 /// Whether `serve` answers and has read its store.
@@ -39,10 +46,19 @@ pub fn launch(settings: &Settings, database_url_file: &Path) -> Result<Launch, E
 /// What is missing, in words: a certificate that does not fit is not only "not ready".
 pub async fn ready(http: &reqwest::Client, settings: &Settings) -> Result<(), String> {
     match http.get(format!("{}/readyz", settings.admin_url())).send().await {
+        // Somebody else may listen there, also another Tidegate.
+        Ok(answer) if instance_of(&answer) != settings.instance_id.as_deref() => Err(format!(
+            "another server answers at {}; stop it, or choose another --admin-listen",
+            settings.admin_url()
+        )),
         Ok(answer) if answer.status().is_success() => Ok(()),
         Ok(answer) => Err(format!("{} answers {}", settings.admin_url(), answer.status())),
         Err(error) => Err(chain(&error)),
     }
+}
+
+fn instance_of(answer: &reqwest::Response) -> Option<&str> {
+    answer.headers().get("x-tidegate-instance")?.to_str().ok()
 }
 
 /// An error and what caused it, on one line.
@@ -64,11 +80,7 @@ fn chain(error: &dyn std::error::Error) -> String {
 pub fn probe_client(settings: &Settings) -> Result<reqwest::Client, Error> {
     let mut http = reqwest::Client::builder().no_proxy().timeout(std::time::Duration::from_secs(2));
     if let Some(tls) = &settings.admin_tls {
-        let refuse = |reason: String| Error::CaFile { path: tls.cert.clone(), reason };
-        let pem = tidegate_program::text_file::read(&tls.cert, tidegate_program::text_file::MAX_SMALL);
-        let pem = pem.map_err(|e| refuse(e.to_string()))?;
-        let certificates = reqwest::Certificate::from_pem_bundle(pem.as_bytes()).map_err(|e| refuse(e.to_string()))?;
-        http = http.tls_certs_only(certificates);
+        http = http.tls_backend_preconfigured(crate::cli::pinned(&tls.cert)?);
     }
     http.build().map_err(|e| Error::Usage(format!("the HTTP client could not be made: {e}")))
 }
@@ -81,12 +93,12 @@ mod tests {
 
     fn settings(flags: &[(&'static str, &str)]) -> Settings {
         let flags = flags.iter().map(|(key, value)| (*key, vec![(*value).to_owned()])).collect();
-        Settings::resolve(&Inputs { flags, cwd: "/srv".into(), ..Inputs::default() }).unwrap()
+        Settings::resolve(&Inputs { flags, cwd: std::env::temp_dir(), ..Inputs::default() }).unwrap()
     }
 
     #[test]
     fn serve_is_told_what_it_reads_and_nothing_else() {
-        let given = [("model_roots", "/m"), ("drain_timeout_seconds", "9"), ("max_workers", "3"), ("data_dir", "/d")];
+        let given = [("model_roots", "/"), ("drain_timeout_seconds", "9"), ("max_workers", "3"), ("data_dir", "/d")];
         let settings = Settings { supervisor_socket: Some("/d/s.sock".into()), ..settings(&given) };
         let launch = launch(&settings, Path::new("/d/run/database-url")).unwrap();
         let args: Vec<&str> = launch.args.iter().map(|a| a.to_str().unwrap()).collect();

@@ -1,5 +1,10 @@
 //! The desired set of workers, as `serve` names it, turned into processes. Level-triggered: every call names the whole set.
-use std::{collections::BTreeMap, ffi::OsString, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+};
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
@@ -100,7 +105,8 @@ impl Workers {
         }
     }
 
-    fn token_file(&self, name: &str) -> PathBuf {
+    /// Where the token of a worker is; the worker reads it at each connection.
+    pub fn token_file(&self, name: &str) -> PathBuf {
         self.settings.in_data_dir("run").join(format!("worker-{name}.token"))
     }
 
@@ -163,7 +169,8 @@ impl Workers {
         flag("--pool", worker.pool.clone().into());
         flag("--node-token-file", self.token_file(&worker.name).into());
         flag("--control-plane", s.grpc_url().into());
-        flag("--listen", "127.0.0.1:0".into());
+        // Where the control plane sees it come from: a worker is registered at no other address.
+        flag("--listen", loopback(s.grpc_listen).into());
         flag("--ort-dylib", library.into());
         flag("--provider", provider.into());
         flag("--log-format", log_format.into());
@@ -177,7 +184,7 @@ impl Workers {
         if let Some(endpoint) = &s.otlp_endpoint {
             flag("--otlp-endpoint", endpoint.clone().into());
         }
-        Some(Launch { program, args, env: Vec::new(), user: None, class: Class::Worker })
+        Some(Launch { program, args, env: Vec::new(), user: None, operators_database: false, class: Class::Worker })
     }
 
     /// Every worker of the set.
@@ -204,6 +211,14 @@ impl Workers {
             }
         };
         known.iter().map(view).collect()
+    }
+}
+
+/// A free port of the loopback address from which `to`, on loopback too, is reached.
+fn loopback(to: SocketAddr) -> &'static str {
+    match to.ip().to_canonical() {
+        IpAddr::V4(_) => "127.0.0.1:0",
+        IpAddr::V6(_) => "[::1]:0",
     }
 }
 
@@ -242,7 +257,7 @@ mod tests {
     fn workers(data_dir: &std::path::Path) -> Workers {
         let flags = [("data_dir", vec![data_dir.display().to_string()])];
         let settings =
-            Settings::resolve(&Inputs { flags: flags.into(), cwd: "/".into(), ..Inputs::default() }).unwrap();
+            Settings::resolve(&Inputs { flags: flags.into(), cwd: std::env::temp_dir(), ..Inputs::default() }).unwrap();
         let (notes, _) = tokio::sync::mpsc::channel(1);
         let runner = super::super::runner::start(settings.in_data_dir("logs"), notes);
         Workers { settings, runner, program: None, library: None, known: Mutex::default() }

@@ -33,8 +33,11 @@ pub struct Scene {
     pub up: Option<Child>,
     /// More flags of `up`.
     pub flags: Vec<&'static str>,
+    /// Variables of the shell that starts `up`.
+    pub env: Vec<(&'static str, &'static str)>,
     output: PathBuf,
-    ports: [u16; 3],
+    /// Of the admin API, of ADS, of the gateway.
+    pub ports: [u16; 3],
 }
 
 /// Ports that this process has given to a scene.
@@ -55,7 +58,15 @@ impl Scene {
         let dir = tempfile::Builder::new().prefix("tg-").tempdir().unwrap();
         std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
         let (data, output) = (dir.path().join("data"), dir.path().join("out"));
-        Self { dir, data, up: None, flags: Vec::new(), output, ports: [free_port(), free_port(), free_port()] }
+        Self {
+            dir,
+            data,
+            up: None,
+            flags: Vec::new(),
+            env: Vec::new(),
+            output,
+            ports: [free_port(), free_port(), free_port()],
+        }
     }
 
     /// A worker program; as node `plain` it is one process, else it has a child of its own.
@@ -67,7 +78,7 @@ impl Scene {
         )
         .unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
-        std::fs::write(self.dir.path().join("lib.so"), "").unwrap();
+        std::fs::write(self.dir.path().join("lib.so"), "\x7fELF").unwrap();
         path
     }
 
@@ -89,8 +100,13 @@ impl Scene {
             .arg(self.worker_script())
             .arg("--onnxruntime-lib")
             .arg(self.dir.path().join("lib.so"));
-        command.args(&self.flags).stdin(Stdio::null());
+        command.args(&self.flags).envs(self.env.iter().copied()).stdin(Stdio::null());
         command
+    }
+
+    /// Of the admin API, of ADS, of the gateway.
+    pub fn addresses(&self) -> [String; 3] {
+        self.ports.map(|port| format!("127.0.0.1:{port}"))
     }
 
     /// Starts `up` and waits for its line `ready`.

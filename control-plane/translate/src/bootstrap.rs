@@ -1,6 +1,6 @@
 //! The file that an Envoy process starts with: who it is, where its control plane is, and nothing that a policy says.
 //! The node token is named by path, never copied into the text, so neither the file nor `/config_dump` holds it.
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
@@ -18,6 +18,9 @@ pub struct BootstrapParams {
     pub control_plane_ca: Option<PathBuf>,
     /// File that holds the node token (`tgn_…`) and nothing else; Envoy reads it at start.
     pub token_file: PathBuf,
+    /// File with the secret resource ([`token_secret`]), which Envoy watches: a new one, moved into its place, takes effect without a
+    /// restart. None: the token is read once.
+    pub secret_file: Option<PathBuf>,
     /// Unix socket of the admin interface, made with mode 0600.
     pub admin_socket: PathBuf,
     /// Client connections at a time; one more is closed at once.
@@ -41,6 +44,7 @@ impl BootstrapParams {
             control_plane_port: control_plane.port(),
             control_plane_ca: None,
             token_file,
+            secret_file: None,
             admin_socket,
             max_connections: 10_000,
             max_heap_bytes: 2 << 30,
@@ -74,15 +78,27 @@ pub fn bootstrap(params: &BootstrapParams) -> String {
             "lds_config": {"ads": {}, "resource_api_version": "V3"},
             "cds_config": {"ads": {}, "resource_api_version": "V3"},
         },
-        "static_resources": {"clusters": [control_plane(params)], "secrets": [token(params)]},
+        "static_resources": {"clusters": [control_plane(params)], "secrets": secrets(params)},
         "overload_manager": overload(params),
     });
     format!("{value:#}\n")
 }
 
+fn secrets(params: &BootstrapParams) -> Vec<Value> {
+    if params.secret_file.is_some() { Vec::new() } else { vec![token(&params.token_file)] }
+}
+
 /// Read by Envoy from the file; shown in `/config_dump` as redacted.
-fn token(params: &BootstrapParams) -> Value {
-    json!({"name": TOKEN, "generic_secret": {"secret": {"filename": params.token_file}}})
+fn token(file: &Path) -> Value {
+    json!({"name": TOKEN, "generic_secret": {"secret": {"filename": file}}})
+}
+
+/// What a [`BootstrapParams::secret_file`] holds. Envoy takes it anew only when its text differs, so each token needs a file of
+/// its own.
+pub fn token_secret(token_file: &Path) -> String {
+    let mut secret = token(token_file);
+    secret["@type"] = json!(format!("{TYPE}/envoy.extensions.transport_sockets.tls.v3.Secret"));
+    format!("{:#}\n", json!({"resources": [secret]}))
 }
 
 fn control_plane(params: &BootstrapParams) -> Value {
@@ -103,7 +119,7 @@ fn control_plane(params: &BootstrapParams) -> Value {
                 // A control plane that vanished without a word is noticed within 15 s.
                 "connection_keepalive": {"interval": "10s", "timeout": "5s"},
             }},
-            "http_filters": [credential(), {
+            "http_filters": [credential(params), {
                 "name": "envoy.filters.http.upstream_codec",
                 "typed_config": {"@type": format!("{TYPE}/envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec")},
             }],
@@ -128,7 +144,11 @@ fn control_plane(params: &BootstrapParams) -> Value {
 }
 
 /// Puts `authorization: Bearer <token>` on the ADS stream.
-fn credential() -> Value {
+fn credential(params: &BootstrapParams) -> Value {
+    let mut secret = json!({"name": TOKEN});
+    if let Some(path) = &params.secret_file {
+        secret["sds_config"] = json!({"path_config_source": {"path": path}, "resource_api_version": "V3"});
+    }
     json!({
         "name": "envoy.filters.http.credential_injector",
         "typed_config": {
@@ -138,7 +158,7 @@ fn credential() -> Value {
                 "name": "envoy.http.injected_credentials.generic",
                 "typed_config": {
                     "@type": format!("{TYPE}/envoy.extensions.http.injected_credentials.generic.v3.Generic"),
-                    "credential": {"name": TOKEN},
+                    "credential": secret,
                     "header": "authorization",
                     "header_value_prefix": "Bearer ",
                 },

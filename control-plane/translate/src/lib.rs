@@ -19,7 +19,7 @@ mod table;
 pub mod types;
 mod worker;
 
-pub use bootstrap::{BootstrapParams, bootstrap};
+pub use bootstrap::{BootstrapParams, bootstrap, token_secret};
 pub use settings::{CorsOrigin, GatewaySettings, Otlp};
 use tidegate_policy::snapshot::{PoolPlan, Snapshot};
 use tidegate_xds::resources::ResourceSet;

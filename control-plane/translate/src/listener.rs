@@ -49,12 +49,23 @@ pub(crate) fn add(set: &mut ResourceSet, settings: &GatewaySettings) {
     };
     let listener = Listener {
         name: LISTENER_NAME.to_owned(),
-        address: Some(socket(&settings.listen.ip().to_string(), settings.listen.port())),
+        address: Some(listen(settings.listen)),
+        // A port belongs to one gateway. With Envoy's default a second one on the same port gets half of its connections.
+        enable_reuse_port: falsity(),
         per_connection_buffer_limit_bytes: u32v(settings.max_body_bytes),
         filter_chains: vec![FilterChain { filters: vec![manager], ..Default::default() }],
         ..Default::default()
     };
     set.insert(LISTENER, LISTENER_NAME, listener.encode_to_vec());
+}
+
+/// Where the gateway listens. `[::]` is every address of the machine, also those of IPv4, as for the admin API.
+fn listen(at: std::net::SocketAddr) -> Address {
+    let mut address = socket(&at.ip().to_string(), at.port());
+    if let Some(address::Address::SocketAddress(socket)) = &mut address.address {
+        socket.ipv4_compat = at.ip() == std::net::Ipv6Addr::UNSPECIFIED;
+    }
+    address
 }
 
 /// A TCP address.

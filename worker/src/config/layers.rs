@@ -43,20 +43,20 @@ pub struct Raw {
 /// Every setting by name.
 pub type Layers = BTreeMap<&'static str, Raw>;
 
-/// Reads all layers. `env` is a lookup so that tests need no process environment.
-pub fn collect(matches: &ArgMatches, env: &dyn Fn(&str) -> Option<String>, problems: &mut Vec<Problem>) -> Layers {
-    let path = matches.get_one::<String>("config").cloned().or_else(|| env("TIDEGATE_WORKER_CONFIG"));
+/// Reads all layers. `env` is given, so that tests need no process environment.
+pub fn collect(matches: &ArgMatches, env: &BTreeMap<String, String>, problems: &mut Vec<Problem>) -> Layers {
+    let path = matches.get_one::<String>("config").cloned().or_else(|| env.get("TIDEGATE_WORKER_CONFIG").cloned());
     let file = path.as_deref().map(|path| (path, read_file(path, problems)));
     KEYS.iter().map(|key| (key.name, pick(key, matches, env, file.as_ref()))).collect()
 }
 
 type File<'a> = (&'a str, BTreeMap<String, Vec<String>>);
 
-fn pick(key: &Key, matches: &ArgMatches, env: &dyn Fn(&str) -> Option<String>, file: Option<&File<'_>>) -> Raw {
+fn pick(key: &Key, matches: &ArgMatches, env: &BTreeMap<String, String>, file: Option<&File<'_>>) -> Raw {
     if let Some(values) = matches.get_many::<String>(key.name) {
         return Raw { values: values.cloned().collect(), origin: Origin::Flag };
     }
-    if let Some(value) = env(&env_name(key.name)) {
+    if let Some(value) = env.get(&env_name(key.name)).cloned() {
         let values = if key.repeated { value.split(':').map(str::to_owned).collect() } else { vec![value] };
         return Raw { values, origin: Origin::Env };
     }

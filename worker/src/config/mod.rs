@@ -5,8 +5,9 @@ mod layers;
 mod resolve;
 #[cfg(test)]
 mod tests;
+mod variables;
 
-use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 
 pub use layers::{Layers, Origin};
 
@@ -28,6 +29,8 @@ pub struct Settings {
     pub linger: Duration,
     pub slow_client: Duration,
     pub telemetry: TelemetrySettings,
+    /// A sentence about variables that are left out.
+    pub left_out: Option<String>,
 }
 
 /// Which engine runs the models.
@@ -89,7 +92,7 @@ pub enum Asked {
 }
 
 /// Reads and checks everything; touches the file system only to look.
-pub fn read(args: impl IntoIterator<Item = OsString>, env: &dyn Fn(&str) -> Option<String>) -> Asked {
+pub fn read(args: impl IntoIterator<Item = OsString>, env: &BTreeMap<String, String>) -> Asked {
     let matches = match keys::command().try_get_matches_from(args) {
         Ok(matches) => matches,
         Err(e) if e.use_stderr() => return Asked::Refused(e.render().to_string()),
@@ -98,16 +101,17 @@ pub fn read(args: impl IntoIterator<Item = OsString>, env: &dyn Fn(&str) -> Opti
     if let Some(asked) = matches.subcommand_matches("errors") {
         return pages(asked.get_many::<String>("code").unwrap_or_default());
     }
-    let mut problems = Vec::new();
+    let (mut problems, left_out) = variables::judge(env);
     let layers = layers::collect(&matches, env, &mut problems);
     let settings = resolve::resolve(&layers, &mut problems);
     let Some(settings) = settings.filter(|_| problems.is_empty()) else {
         return Asked::Refused(refusal(&problems));
     };
     if matches.get_flag("check-config") {
-        return Asked::Print(in_force(&layers));
+        let warning = left_out.map(|text| format!("Warning: {text}\n")).unwrap_or_default();
+        return Asked::Print(format!("{}{warning}", in_force(&layers)));
     }
-    Asked::Run(Box::new(settings))
+    Asked::Run(Box::new(Settings { left_out, ..settings }))
 }
 
 /// The pages of error codes, or the list of all.

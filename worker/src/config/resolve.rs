@@ -49,6 +49,7 @@ pub fn resolve(layers: &Layers, problems: &mut Vec<Problem>) -> Option<Settings>
         linger: linger?,
         slow_client: slow_client?,
         telemetry: TelemetrySettings { otlp_endpoint, json_logs: json_logs?, filter: filter? },
+        left_out: None,
     })
 }
 

@@ -28,7 +28,7 @@ impl Bench {
     }
 
     fn read(&self, args: &[String]) -> Asked {
-        read(args.iter().map(OsString::from), &|name| self.env.get(name).cloned())
+        read(args.iter().map(OsString::from), &self.env)
     }
 }
 
@@ -137,7 +137,7 @@ fn the_fake_engine_must_be_asked_for() {
 
 #[test]
 fn help_shows_every_setting_and_examples() {
-    let Asked::Print(text) = read(["w", "--help"].map(OsString::from), &|_| None) else { panic!("refused") };
+    let Asked::Print(text) = read(["w", "--help"].map(OsString::from), &BTreeMap::new()) else { panic!("refused") };
     for key in super::keys::KEYS {
         assert!(text.contains(&format!("--{}", key.name)), "{}", key.name);
     }
@@ -146,7 +146,7 @@ fn help_shows_every_setting_and_examples() {
 
 #[test]
 fn the_worker_has_the_pages_of_its_error_codes() {
-    let ask = |args: &[&str]| read(args.iter().map(OsString::from), &|_| None);
+    let ask = |args: &[&str]| read(args.iter().map(OsString::from), &BTreeMap::new());
     let Asked::Print(page) = ask(&["tidegate-worker", "errors", "TG-2017"]) else { panic!("no page") };
     assert!(page.starts_with("TG-2017: ") && page.contains("What to do."), "{page}");
     let Asked::Print(list) = ask(&["tidegate-worker", "errors"]) else { panic!("no list") };
@@ -155,4 +155,18 @@ fn the_worker_has_the_pages_of_its_error_codes() {
     assert!(text.contains("no error code"), "{text}");
     let Asked::Refused(text) = ask(&["tidegate-worker"]) else { panic!("not refused") };
     assert!(text.contains("what to do: tidegate-worker errors TG-2100"), "{text}");
+}
+
+#[test]
+fn a_variable_that_is_mistyped_is_refused_and_one_of_a_service_is_left_out() {
+    let mut bench = Bench::new();
+    bench.env.insert("TIDEGATE_WORKER_PORT".to_owned(), "tcp://10.0.0.1:80".to_owned());
+    bench.env.insert("TIDEGATE_WORKER_SERVICE_HOST".to_owned(), "10.0.0.1".to_owned());
+    let Asked::Run(settings) = bench.read(&bench.good()) else { panic!("refused") };
+    assert!(settings.left_out.is_some_and(|text| text.contains("TG-1547") && text.contains("and 1 more")));
+    for (name, value) in [("TIDEGATE_WORKER_LISTEM", "127.0.0.1:0"), ("TIDEGATE_WORKER_PORT", "8000")] {
+        bench.env.insert(name.to_owned(), value.to_owned());
+        let text = refused(bench.read(&bench.good()));
+        assert!(text.contains("TG-2100") && text.contains(name), "{text}");
+    }
 }

@@ -1,5 +1,5 @@
 //! How the client reaches the control plane and what it asks for. Holds a token: never prints it.
-use std::{collections::BTreeMap, fmt, time::Duration};
+use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
 
 use tidegate_xds::client::Backoff;
 use tonic::{metadata::MetadataValue, transport::Endpoint};
@@ -15,12 +15,56 @@ pub enum Error {
         #[source]
         source: tonic::transport::Error,
     },
-    /// The token has characters that no header may have.
-    #[error("TG-1451 the node token has characters that cannot be sent")]
-    Token,
+    /// The token's file cannot be read, or it has characters that no header may have.
+    #[error("TG-1451 the node token cannot be sent: {reason}")]
+    Token { reason: String },
     /// Nothing to ask for.
     #[error("TG-1452 no type is subscribed")]
     NoSubscription,
+}
+
+/// The token of a node: as it is, or where it is. A file is read at each connection, so a new token takes effect without a restart.
+#[derive(Clone)]
+pub enum NodeToken {
+    Text(String),
+    File(PathBuf),
+}
+
+impl NodeToken {
+    /// The value of the header `authorization`.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or holds what no header may have.
+    pub fn authorization(&self) -> Result<MetadataValue<tonic::metadata::Ascii>, Error> {
+        let text = match self {
+            Self::Text(text) => text.clone(),
+            Self::File(path) => tidegate_program::text_file::read_line(path)
+                .map_err(|error| Error::Token { reason: format!("{}: {error}", path.display()) })?,
+        };
+        let mut value: MetadataValue<_> = format!("Bearer {text}")
+            .parse()
+            .map_err(|_| Error::Token { reason: "it has characters that no header may have".to_owned() })?;
+        value.set_sensitive(true);
+        Ok(value)
+    }
+}
+
+impl From<&str> for NodeToken {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}
+
+impl From<String> for NodeToken {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl fmt::Debug for NodeToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("NodeToken(..)")
+    }
 }
 
 /// See the module.
@@ -28,7 +72,7 @@ pub enum Error {
 pub struct Config {
     pub(crate) endpoint: String,
     pub(crate) node_id: String,
-    token: String,
+    token: NodeToken,
     pub(crate) metadata: BTreeMap<String, String>,
     pub(crate) build: String,
     pub(crate) subscriptions: BTreeMap<String, Vec<String>>,
@@ -43,7 +87,7 @@ pub struct Config {
 
 impl Config {
     /// Defaults: back-off 0.2 s to 1 s, 16 MiB per response, a ping every 10 s.
-    pub fn new(endpoint: impl Into<String>, node_id: impl Into<String>, token: impl Into<String>) -> Self {
+    pub fn new(endpoint: impl Into<String>, node_id: impl Into<String>, token: impl Into<NodeToken>) -> Self {
         Self {
             endpoint: endpoint.into(),
             node_id: node_id.into(),
@@ -98,9 +142,7 @@ impl Config {
     }
 
     pub(crate) fn authorization(&self) -> Result<MetadataValue<tonic::metadata::Ascii>, Error> {
-        let mut value: MetadataValue<_> = format!("Bearer {}", self.token).parse().map_err(|_| Error::Token)?;
-        value.set_sensitive(true);
-        Ok(value)
+        self.token.authorization()
     }
 }
 

@@ -34,6 +34,6 @@ mod config;
 mod connection;
 mod convert;
 
-pub use config::{Config, Error};
+pub use config::{Config, Error, NodeToken};
 pub use connection::{AdsClient, ConnectionState, Handler};
 pub use tidegate_xds::client::{Backoff, Received, Rejection, Update};

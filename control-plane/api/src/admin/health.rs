@@ -24,7 +24,7 @@ pub async fn readyz(State(state): State<AdminState>) -> Result<Json<Value>, ApiE
         return Err(ApiError::NotReady { what: "no snapshot is compiled yet" });
     };
     state.store.ready().await?;
-    Ok(Json(json!({"status": "ok", "revision": revision})))
+    Ok(Json(json!({"status": "ok", "revision": revision, "instance": state.server.instance})))
 }
 
 /// Prometheus text.

@@ -17,6 +17,7 @@ mod keys;
 mod node_tokens;
 mod objects;
 mod openapi;
+mod proof;
 mod render;
 mod routes;
 mod serve;
@@ -41,7 +42,7 @@ pub use render::document;
 pub use routes::router;
 pub use serve::{BindError, Tls, guard_bind, serve};
 
-use crate::credentials::TokenTable;
+use crate::credentials::{TokenTable, proof::Claim};
 
 /// Largest request body, in bytes.
 pub const MAX_BODY: usize = tidegate_policy::documents::MAX_BYTES;
@@ -67,6 +68,8 @@ pub struct AdminState {
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
     /// What explain must know of the gateways besides the policies.
     pub gateway: GatewayFacts,
+    /// Which server this is.
+    pub server: Claim,
     /// The door that writes through this server come in by; normally [`Source::Rest`].
     pub source: Source,
 }

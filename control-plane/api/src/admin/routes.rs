@@ -1,7 +1,12 @@
 //! Every address of the admin API, each with its handler; the OpenAPI document is made from the same list, so neither can
 //! have what the other lacks.
-use axum::{Json, Router, extract::DefaultBodyLimit, middleware, response::IntoResponse};
-use http::{Method, Uri, header};
+use axum::{
+    Json, Router,
+    extract::DefaultBodyLimit,
+    middleware,
+    response::{IntoResponse, Response},
+};
+use http::{HeaderName, HeaderValue, Method, Uri, header};
 use serde_json::Value;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -14,9 +19,11 @@ use super::{
     health, history,
     hosts::{self, Hosts},
     input::InPath,
-    keys, node_tokens, objects, openapi, tokens,
+    keys, node_tokens, objects, openapi, proof, tokens,
 };
 
+/// On every answer: which server process gave it.
+const INSTANCE: HeaderName = HeaderName::from_static("x-tidegate-instance");
 /// Requests answered at once, probes aside.
 const IN_FLIGHT: usize = 256;
 /// Probes answered at once: `/readyz` asks the database.
@@ -55,7 +62,7 @@ pub(super) fn alive() -> OpenApiRouter<AdminState> {
 
 /// Open to everybody who can connect: nothing here says what the policies are.
 pub(super) fn open() -> OpenApiRouter<AdminState> {
-    OpenApiRouter::new().routes(routes!(description)).routes(routes!(error_page))
+    OpenApiRouter::new().routes(routes!(description)).routes(routes!(error_page)).routes(routes!(proof::prove))
 }
 
 /// The admin API on its state. However busy it is, probes are answered: else a healthy process would be killed for being used.
@@ -65,11 +72,16 @@ pub fn router(state: AdminState) -> Router {
     let (open, _) = open().split_for_parts();
     let (probes, _) = probes().split_for_parts();
     let (alive, _) = alive().split_for_parts();
+    let instance = HeaderValue::from_str(&state.server.instance).unwrap_or(HeaderValue::from_static("unnamed"));
     let main = protected.route_layer(middleware::from_fn_with_state(keeper, auth::check)).merge(open);
     let guarded = |router, places| guarded(router, places, &state.hosts);
     guarded(main.fallback(unknown), IN_FLIGHT)
         .merge(guarded(probes, PROBES_IN_FLIGHT))
         .merge(guarded(alive, usize::MAX))
+        .layer(middleware::map_response(move |mut response: Response| {
+            response.headers_mut().insert(INSTANCE, instance.clone());
+            std::future::ready(response)
+        }))
         .with_state(state)
 }
 

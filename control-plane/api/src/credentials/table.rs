@@ -10,7 +10,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use subtle::ConstantTimeEq;
 use tidegate_policy::ports::{Everything, NodeAuth, NodeIdentity};
 
-use super::{plain, sha256};
+use super::{plain, proof, sha256};
 
 /// A use that was noted less than this ago is not noted again.
 const NOTED_EVERY: TimeDelta = TimeDelta::seconds(60);
@@ -34,6 +34,8 @@ struct Tokens {
     filled: bool,
     admins: Vec<(Hash, Good<Arc<str>>)>,
     nodes: HashMap<Hash, Good<NodeIdentity>>,
+    /// The hash of each token, of administrators and of nodes, by the name under which a proof is asked for.
+    names: HashMap<String, Hash>,
     /// Tokens that ended since this process started: whoever still comes with one can be named.
     ended: HashMap<Hash, NodeIdentity>,
 }
@@ -83,7 +85,10 @@ impl TokenTable {
         if ended.len() > MOST_ENDED {
             ended.clear();
         }
-        let tokens = Tokens { filled: true, admins: admins.collect(), nodes, ended };
+        let admins: Vec<_> = admins.collect();
+        let hashes = admins.iter().map(|(hash, _)| *hash).chain(nodes.keys().copied());
+        let names = hashes.map(|hash| (proof::id_of(&hash), hash)).collect();
+        let tokens = Tokens { filled: true, admins, nodes, names, ended };
         self.uses().retain(|hash, _| tokens.nodes.contains_key(hash) || tokens.admins.iter().any(|(h, _)| h == hash));
         self.tokens.store(Arc::new(tokens));
     }
@@ -109,6 +114,13 @@ impl TokenTable {
             self.used(presented);
         }
         found
+    }
+
+    /// The hash of the good token with this name; see [`proof::key_id`].
+    #[must_use]
+    pub fn named(&self, key_id: &str) -> Option<Hash> {
+        let hash = self.tokens.load().names.get(key_id).copied();
+        hash.filter(|hash| self.knows(hash))
     }
 
     /// Whether any token of this node is good.

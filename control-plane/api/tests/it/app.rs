@@ -6,7 +6,7 @@ use http::{HeaderMap, Method, Request, StatusCode};
 use serde_json::{Value, json};
 use tidegate_api::{
     admin::{AdminState, Fresh, Gateways, Hosts, router},
-    credentials::{TokenTable, make_admin_token},
+    credentials::{TokenTable, make_admin_token, proof::Claim},
     nodes::NodeRegistry,
 };
 use tidegate_policy::{
@@ -92,6 +92,7 @@ impl App {
             fresh: Arc::new(Fresh::default()),
             metrics: Arc::new(|| "tidegate_up 1\n".to_owned()),
             gateway: GatewayFacts { require_api_key: true },
+            server: Claim { instance: "app".to_owned(), address: ([127, 0, 0, 1], 9080).into() },
             source: Source::Rest,
         };
         let app = Self {

@@ -79,6 +79,7 @@ async fn the_document_is_served_and_lists_every_route() {
             "GET /healthz",
             "GET /metrics",
             "GET /openapi.json",
+            "GET /proof",
             "GET /readyz",
             "POST /api/v1/admin-tokens",
             "POST /api/v1/api-keys",
