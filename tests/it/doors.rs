@@ -238,6 +238,7 @@ async fn a_revocation_says_where_it_is_in_force_and_is_there() -> Result<()> {
     let channel = Channel::from_shared(format!("http://{}", tidegate.place().grpc))?.connect().await?;
     let away = node_token(&tidegate, json!({"nodeId": "gateway-9", "role": "Gateway"})).await?;
     ensure!(ads(&channel, "gateway-9", Some(&away)).await?.is_ok());
+    drop(channel);
     // One that stands still: it is connected and does not answer.
     let envoy = *tidegate.pids("envoy.json").iter().max().context("Envoy runs")?;
     let (id, client) = key_at(&tidegate, "two", "gateway-9").await?;

@@ -214,7 +214,8 @@ impl PgBouncer {
 impl Drop for PgBouncer {
     fn drop(&mut self) {
         let pid = rustix::process::Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap();
-        let _ = rustix::process::kill_process(pid, rustix::process::Signal::INT);
+        // Anything milder waits for its clients, which this thread has yet to close.
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
         let _ = self.child.wait();
     }
 }
