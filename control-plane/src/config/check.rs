@@ -5,8 +5,6 @@ use std::{
     path::Path,
 };
 
-use tidegate_program::text_file;
-
 use super::{
     Reader, Settings,
     typed::{place, written},
