@@ -8,6 +8,7 @@ mod explain_matches_envoy;
 mod faults;
 mod limits;
 mod openai_client;
+mod openapi;
 mod outage;
 mod policy_storm;
 mod state_of_the_world;

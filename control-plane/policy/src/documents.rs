@@ -16,6 +16,7 @@ use crate::{
 
 pub(crate) use envelope::is_label_part;
 pub use envelope::name_problem;
+pub(crate) use suggest::did_you_mean;
 
 /// Largest body, in bytes.
 pub const MAX_BYTES: usize = 1 << 20;

@@ -4,6 +4,7 @@
 
 mod app;
 mod bad_input;
+mod bounds;
 mod contract;
 mod hosts;
 mod interloper;
