@@ -4,6 +4,7 @@ What a schema cannot say (two fields that must agree) is made right here, so tha
 else that is valid by the schema is a failure.
 """
 
+import itertools
 import os
 import string
 
@@ -17,9 +18,11 @@ PLURALS = {
     "ReleasePolicy": "releasepolicies",
     "RateLimitPolicy": "ratelimitpolicies",
 }
+APPLY, DIFF, REVISIONS = "/api/v1/apply", "/api/v1/diff", "/api/v1/revisions"
 # Comparisons between fields, patterns that must be read to be judged, and what the store does not have (any more).
 BEYOND_THE_SCHEMA = {"TG-1009", "TG-1010", "TG-1108", "TG-1109", "TG-1110", "TG-1112"}
 BEYOND_THE_ADDRESS = {"TG-1204"}
+NUMBERS = itertools.count()
 
 schemathesis.openapi.format("regex", st.text(string.ascii_lowercase + string.digits, min_size=1, max_size=12))
 
@@ -72,12 +75,35 @@ def agree(document: dict) -> None:
             matches[:] = matches[:1]
 
 
+def whole(value):
+    """JSON Schema calls 1.0 an integer; a reader of integers need not."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, dict):
+        return {key: whole(inner) for key, inner in value.items()}
+    return [whole(inner) for inner in value] if isinstance(value, list) else value
+
+
+def new(document: dict) -> None:
+    """Another object each time, so that it is created."""
+    agree(document)
+    document["metadata"]["name"] = f"{document['metadata']['name'][:40]}-{next(NUMBERS)}"
+
+
 @schemathesis.hook
 def before_call(context, case, kwargs):
-    if not valid(case) or case.operation.path != PATH or case.method.upper() != "PUT" or not isinstance(case.body, dict):
+    if not valid(case):
+        return
+    case.body = whole(case.body) if isinstance(case.body, (dict, list, float)) else case.body
+    if case.operation.path in (APPLY, DIFF) and isinstance(case.body, list):
+        for document in case.body:
+            new(document)
+    if case.operation.path != PATH or case.method.upper() != "PUT" or not isinstance(case.body, dict):
         return
     document = case.body
-    agree(document)
+    new(document)
+    if case.query:
+        case.query.pop("dryRun", None)
     metadata = document["metadata"]
     case.path_parameters = {
         "namespace": metadata.get("namespace") or "default",
@@ -98,6 +124,10 @@ def only_what_no_schema_can_say_is_refused(context, response, case):
     if response.status_code == 422 and codes and codes <= BEYOND_THE_SCHEMA:
         return
     if response.status_code == 400 and problem["code"] in BEYOND_THE_ADDRESS:
+        return
+    # Parameters that go together only, and a header without a value, which is sent all the same.
+    alone = case.operation.path == REVISIONS and "name" in problem["detail"]
+    if problem["code"] == "TG-1304" and (alone or "" in (case.headers or {}).values()):
         return
     raise AssertionError(f"valid by the schema, but refused: {problem}")
 
