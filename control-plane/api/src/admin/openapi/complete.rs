@@ -35,25 +35,22 @@ fn refusals(method: &str, path: &str, operation: &mut Value) {
     let open = operation["security"] == json!([{}]);
     let writes_documents = takes(operation, DOCUMENT) || takes(operation, DOCUMENTS);
     let writes = method != "get" && (writes_documents || path.contains("/namespaces/") || path.ends_with("/rollback"));
-    let asks = operation.get("parameters").is_some() || operation.get("requestBody").is_some();
     let table = [
-        (400, asks, "The path, a parameter, a header or the body is wrong"),
+        (400, true, "The path, a parameter, a header or the body is wrong"),
         (401, !open, "No valid admin token"),
-        (403, !open, "A page of another origin asks"),
+        (403, true, "A page of another origin asks"),
         (404, path.contains('{') || path.ends_with("/rollback"), "There is nothing of this name"),
         (408, operation.get("requestBody").is_some(), "The body came too slowly"),
         (409, method != "get" && !open, "It is not in the state that the request expects; nothing was changed"),
         (413, operation.get("requestBody").is_some(), "The body is too large"),
         (415, operation.get("requestBody").is_some(), "The body's Content-Type or Content-Encoding is not taken here"),
-        (421, !open, "The request is for another host"),
+        (421, true, "The request is for another host"),
         (422, writes, "The documents can be read, but say something that is not allowed; `errors` has every mistake"),
         (500, !open, "A defect, or a broken machine"),
         (503, !open, "The store cannot be used, or the control plane has just started or is too busy"),
     ];
     let Some(responses) = operation.get_mut("responses").and_then(Value::as_object_mut) else { return };
-    if responses.remove("default").is_none() {
-        return;
-    }
+    responses.remove("default");
     for (status, _, description) in table.into_iter().filter(|(_, applies, _)| *applies) {
         let content = json!({"application/problem+json": {"schema": {"$ref": PROBLEM}}});
         let mut response = json!({"description": description, "content": content});
