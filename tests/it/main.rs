@@ -11,6 +11,7 @@ mod faults;
 mod limits;
 mod node_tokens;
 mod openai_client;
+mod openapi;
 mod outage;
 mod policy_storm;
 mod state_of_the_world;

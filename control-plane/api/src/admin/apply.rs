@@ -58,9 +58,9 @@ pub struct Difference {
 }
 
 /// Applies every document of the body (YAML with several documents, or JSON, at most 100), or none of them.
-#[utoipa::path(post, path = "/api/v1/apply", tag = "objects", params(WriteQuery),
+#[utoipa::path(post, operation_id = "apply_documents", path = "/api/v1/apply", tag = "objects", params(WriteQuery),
     request_body(content((ref("#/components/schemas/Documents") = "application/json"),
-                         (ref("#/components/schemas/Document") = "application/yaml"))),
+                         (ref("#/components/schemas/Documents") = "application/yaml"))),
     responses((status = 200, body = Applied),
               (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub async fn apply(
@@ -91,9 +91,9 @@ pub async fn apply(
 }
 
 /// Shows what applying the body would change, and changes nothing.
-#[utoipa::path(post, path = "/api/v1/diff", tag = "objects",
+#[utoipa::path(post, operation_id = "diff_documents", path = "/api/v1/diff", tag = "objects",
     request_body(content((ref("#/components/schemas/Documents") = "application/json"),
-                         (ref("#/components/schemas/Document") = "application/yaml"))),
+                         (ref("#/components/schemas/Documents") = "application/yaml"))),
     responses((status = 200, body = Differences),
               (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub async fn diff(

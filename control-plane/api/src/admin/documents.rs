@@ -22,7 +22,7 @@ pub fn read_one(bytes: &[u8], key: &ObjectKey) -> Result<ValidObject, ApiError> 
     let mut all = validate::parse_in(bytes, &key.object.namespace).map_err(ApiError::Rejected)?;
     let (Some(object), 0) = (all.pop(), all.len()) else {
         let what = "a PUT takes one document; send several to POST /api/v1/apply".to_owned();
-        return Err(ApiError::Mismatch { what });
+        return Err(ApiError::BadBody { what });
     };
     if object.key() != key {
         let what = format!("the address names {key}, the document {}", object.key());

@@ -101,7 +101,7 @@ impl ApiError {
             Self::BodyTooLarge { .. } => Row(S::PAYLOAD_TOO_LARGE, "TG-1303", "The body is too large"),
             Self::BadQuery { .. } => Row(S::BAD_REQUEST, "TG-1304", "The path, query or a header is wrong"),
             Self::BadBody { .. } => Row(S::BAD_REQUEST, "TG-1305", "The body is wrong"),
-            Self::Mismatch { .. } => Row(S::BAD_REQUEST, "TG-1306", "The body and the address disagree"),
+            Self::Mismatch { .. } => Row(S::CONFLICT, "TG-1306", "The body and the address disagree"),
             Self::UnknownPath { .. } => Row(S::NOT_FOUND, "TG-1307", "No such address"),
             Self::MethodNotAllowed { .. } => Row(S::METHOD_NOT_ALLOWED, "TG-1308", "No such method here"),
             Self::TimedOut { .. } => Row(S::SERVICE_UNAVAILABLE, "TG-1309", "The request took too long"),

@@ -2,9 +2,11 @@
 use std::collections::BTreeMap;
 
 use axum::{Extension, Json, extract::State};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tidegate_policy::{
+    kinds::{Kind, bounds},
     ports::{Author, ObjectKey, Outcome, RollbackScope, StoreError, StoredObject},
     validate,
 };
@@ -55,22 +57,41 @@ pub async fn revisions(
 }
 
 /// Where to go back to.
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(transform = one_object)]
 pub struct RollbackRequest {
     /// Everything becomes what it was right after this revision.
+    #[schemars(range(min = 0, max = bounds::MAX_REVISION))]
     pub revision: i64,
     /// With `name`: only this object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("enum" = kind_names()))]
     pub kind: Option<String>,
     /// Of the object, `default` when absent. Without kind and name: only the objects of this namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(pattern(bounds::NAME))]
     pub namespace: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(pattern(bounds::NAME))]
     pub name: Option<String>,
     /// Answer as if it were done, and change nothing.
     #[serde(default)]
     pub dry_run: bool,
+}
+
+/// A name goes with a kind, and a kind or a namespace with a name.
+fn one_object(schema: &mut schemars::Schema) {
+    let absent = json!({"type": "null"});
+    schema.insert("if".to_owned(), json!({"properties": {"name": absent}}));
+    schema.insert("then".to_owned(), json!({"properties": {"kind": absent, "namespace": absent}}));
+    schema.insert("else".to_owned(), json!({"required": ["kind"], "properties": {"kind": {"type": "string"}}}));
+}
+
+/// Every name of every kind, and null.
+fn kind_names() -> Vec<Option<&'static str>> {
+    let names = Kind::ALL.into_iter().flat_map(|k| [k.name(), k.plural(), k.short()]);
+    names.map(Some).chain([None]).collect()
 }
 
 /// What a rollback did.
@@ -160,7 +181,7 @@ async fn before(state: &AdminState, scope: &RollbackScope) -> Result<BTreeMap<Ob
 }
 
 /// Makes every object, those of a namespace, or one, what it was right after a revision, by a new revision; the history stays.
-#[utoipa::path(post, path = "/api/v1/rollback", tag = "history", request_body = RollbackRequest,
+#[utoipa::path(post, path = "/api/v1/rollback", tag = "history", request_body = ref("#/components/schemas/RollbackRequest"),
     responses((status = 200, body = RolledBack),
               (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub async fn rollback(

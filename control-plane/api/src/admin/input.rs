@@ -14,9 +14,9 @@ use utoipa::IntoParams;
 use super::{ApiError, MAX_BODY};
 
 /// Items of a page when the request does not say.
-const DEFAULT_PAGE: u32 = 100;
+pub const DEFAULT_PAGE: u32 = 100;
 /// Longest page.
-const MAX_PAGE: u32 = 500;
+pub const MAX_PAGE: u32 = 500;
 
 /// Longest wait for a body. Shorter than the whole request may take, so that who sends too slowly is told that.
 const BODY_LIMIT: Duration = Duration::from_secs(10);

@@ -2,10 +2,10 @@
 use axum::{Json, extract::State};
 use chrono::{DateTime, Duration, Utc};
 use http::{HeaderValue, StatusCode, header};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use tidegate_policy::{ports::ApiKey, validate::tenant_problem};
-use utoipa::ToSchema;
+use tidegate_policy::{kinds::bounds, ports::ApiKey, validate::tenant_problem};
 
 use super::{
     AdminState, ApiError, Problem,
@@ -16,6 +16,8 @@ use super::{
 use crate::credentials::{ApiKeyRequest, make_api_key};
 
 const LONGEST_DESCRIPTION: usize = 256;
+/// Text without control characters.
+const PLAIN_TEXT: &str = r"^[^\x00-\x1f\x7f-\x9f]*$";
 /// Ten years, in seconds.
 pub(super) const LONGEST_LIFE: u64 = 10 * 365 * 86_400;
 
@@ -31,14 +33,18 @@ pub(super) fn bad(what: impl Into<String>) -> ApiError {
 }
 
 /// Who gets a key.
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct NewApiKey {
     /// What the gateway calls the caller from then on.
+    #[schemars(pattern(bounds::TENANT))]
     pub tenant: String,
+    /// For people.
     #[serde(default)]
+    #[schemars(pattern(PLAIN_TEXT), length(max = LONGEST_DESCRIPTION))]
     pub description: String,
     /// Absent: it never expires.
+    #[schemars(range(min = 1, max = LONGEST_LIFE))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_in_seconds: Option<u64>,
 }
@@ -74,7 +80,7 @@ fn shown(key: &ApiKey) -> Value {
 
 /// Makes an API key. The answer's `key` is shown this once; what is kept can check it, not make it. The answer comes when every gateway
 /// takes the key, or after `waitSeconds`, and says which do.
-#[utoipa::path(post, path = "/api/v1/api-keys", tag = "keys", request_body = NewApiKey, params(WaitQuery),
+#[utoipa::path(post, path = "/api/v1/api-keys", tag = "keys", request_body = ref("#/components/schemas/NewApiKey"), params(WaitQuery),
     responses((status = 201, body = ref("#/components/schemas/CreatedApiKey")),
               (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub async fn create_api_key(
@@ -86,8 +92,8 @@ pub async fn create_api_key(
     if let Some(problem) = tenant_problem(&new.tenant) {
         return Err(bad(format!("tenant: {problem}")));
     }
-    if new.description.len() > LONGEST_DESCRIPTION || new.description.chars().any(char::is_control) {
-        return Err(bad(format!("description: at most {LONGEST_DESCRIPTION} bytes, no control characters")));
+    if new.description.chars().count() > LONGEST_DESCRIPTION || new.description.chars().any(char::is_control) {
+        return Err(bad(format!("description: at most {LONGEST_DESCRIPTION} characters, no control characters")));
     }
     let now = Utc::now();
     let expires_at = end(new.expires_in_seconds, now)?;

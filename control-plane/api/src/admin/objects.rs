@@ -45,7 +45,7 @@ fn add_outcome(response: &mut Response, outcome: Outcome, warnings: &[String]) {
 }
 
 /// One object with its status.
-#[utoipa::path(get, path = "/api/v1/namespaces/{namespace}/{plural}/{name}", tag = "objects",
+#[utoipa::path(get, operation_id = "get_object", path = "/api/v1/namespaces/{namespace}/{plural}/{name}", tag = "objects",
     params(("namespace" = String, Path,), ("plural" = String, Path,), ("name" = String, Path,)),
     responses((status = 200, body = ref("#/components/schemas/Document"), headers(("etag" = String))),
               (status = "default", body = Problem, content_type = "application/problem+json")))]
@@ -59,7 +59,7 @@ pub async fn get(
 /// Creates or changes one object. `If-Match` or `metadata.resourceVersion` make it conditional (409 TG-1201 when the object
 /// changed meanwhile); `If-None-Match: *` only creates. An unchanged document makes no revision. A dry run answers no ETag, and
 /// the resourceVersion that is stored.
-#[utoipa::path(put, path = "/api/v1/namespaces/{namespace}/{plural}/{name}", tag = "objects",
+#[utoipa::path(put, operation_id = "put_object", path = "/api/v1/namespaces/{namespace}/{plural}/{name}", tag = "objects",
     params(("namespace" = String, Path,), ("plural" = String, Path,), ("name" = String, Path,), WriteQuery,
            ("if-match" = Option<String>, Header,), ("if-none-match" = Option<String>, Header,)),
     request_body(content((ref("#/components/schemas/Document") = "application/json"),
@@ -84,7 +84,7 @@ pub async fn put(
 
 /// Deletes one object; answers what it was. `If-Match` makes it conditional. What it leaves without workers, or naming nothing, is in
 /// `Warning` headers.
-#[utoipa::path(delete, path = "/api/v1/namespaces/{namespace}/{plural}/{name}", tag = "objects",
+#[utoipa::path(delete, operation_id = "delete_object", path = "/api/v1/namespaces/{namespace}/{plural}/{name}", tag = "objects",
     params(("namespace" = String, Path,), ("plural" = String, Path,), ("name" = String, Path,), WriteQuery,
            ("if-match" = Option<String>, Header,)),
     responses((status = 200, body = ref("#/components/schemas/Document"), headers(("x-tidegate-outcome" = String))),
@@ -110,7 +110,7 @@ pub async fn delete(
 }
 
 /// Takes an object over from another door (Kubernetes, files), so that it can be changed here.
-#[utoipa::path(post, path = "/api/v1/namespaces/{namespace}/{plural}/{name}/adopt", tag = "objects",
+#[utoipa::path(post, operation_id = "adopt_object", path = "/api/v1/namespaces/{namespace}/{plural}/{name}/adopt", tag = "objects",
     params(("namespace" = String, Path,), ("plural" = String, Path,), ("name" = String, Path,)),
     responses((status = 200, body = ref("#/components/schemas/Document"), headers(("etag" = String))),
               (status = "default", body = Problem, content_type = "application/problem+json")))]
@@ -123,7 +123,7 @@ pub async fn adopt(
 }
 
 /// The objects of a kind in a namespace, by name.
-#[utoipa::path(get, path = "/api/v1/namespaces/{namespace}/{plural}", tag = "objects",
+#[utoipa::path(get, operation_id = "list_objects", path = "/api/v1/namespaces/{namespace}/{plural}", tag = "objects",
     params(("namespace" = String, Path,), ("plural" = String, Path,), PageQuery),
     responses((status = 200, body = ref("#/components/schemas/DocumentList")),
               (status = "default", body = Problem, content_type = "application/problem+json")))]
@@ -136,7 +136,7 @@ pub async fn list(
 }
 
 /// The objects of a kind in all namespaces, by namespace and name.
-#[utoipa::path(get, path = "/api/v1/{plural}", tag = "objects",
+#[utoipa::path(get, operation_id = "list_objects_everywhere", path = "/api/v1/{plural}", tag = "objects",
     params(("plural" = String, Path,), PageQuery),
     responses((status = 200, body = ref("#/components/schemas/DocumentList")),
               (status = "default", body = Problem, content_type = "application/problem+json")))]

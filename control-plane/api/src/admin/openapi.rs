@@ -1,15 +1,18 @@
 //! The OpenAPI 3.1 document: addresses and answers from the handlers, documents from the kinds. Made once; nothing in it is
 //! written a second time by hand, except the few answers that are rendered without a type.
+mod complete;
+
 use std::sync::LazyLock;
 
-use schemars::generate::SchemaSettings;
+use schemars::{SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 use tidegate_policy::{
+    documents::MAX_DOCUMENTS,
     explain::{ExplainRequest, Explanation},
-    kinds::{Kind, SCHEMA_PATH, schemas},
+    kinds::{API_VERSION, Kind, SCHEMA_PATH, published},
 };
 
-use super::routes;
+use super::{history::RollbackRequest, keys::NewApiKey, routes};
 
 static DOCUMENT: LazyLock<Value> = LazyLock::new(build);
 
@@ -33,41 +36,52 @@ fn build() -> Value {
     document["info"] = json!({
         "title": "Tidegate admin API",
         "version": env!("CARGO_PKG_VERSION"),
+        "contact": {"name": "Tidegate"},
         "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         "description": "Policies of tidegate.dev/v1alpha1, their history, explain, tokens and keys.",
     });
     document["security"] = json!([{"bearer": []}]);
-    let plurals: Vec<&str> = Kind::ALL.into_iter().map(Kind::plural).collect();
-    name_plurals(&mut document["paths"], &plurals);
+    document["tags"] = TAGS.iter().map(|(name, about)| json!({"name": name, "description": about})).collect();
+    document["servers"] = json!([{"url": "/", "description": "This server"}]);
+    complete::operations(&mut document["paths"]);
     let components = &mut document["components"];
     components["securitySchemes"] =
         json!({"bearer": {"type": "http", "scheme": "bearer", "description": "An admin token, tga_..."}});
     if let Some(all) = components["schemas"].as_object_mut() {
-        all.extend(schemas().clone());
+        all.extend(published().clone());
         all.extend(explanations());
+        all.extend(requests());
         all.extend(answers());
     }
     document
 }
 
-/// `{plural}` is one of the kinds' plurals.
-fn name_plurals(paths: &mut Value, plurals: &[&str]) {
-    let operations = paths.as_object_mut().into_iter().flat_map(|p| p.values_mut());
-    let operations = operations.flat_map(|item| item.as_object_mut().into_iter().flat_map(|o| o.values_mut()));
-    for operation in operations {
-        let parameters = operation.get_mut("parameters").and_then(Value::as_array_mut);
-        for parameter in parameters.into_iter().flatten().filter(|p| p["name"] == "plural") {
-            parameter["schema"] = json!({"type": "string", "enum": plurals});
-        }
-    }
+const TAGS: &[(&str, &str)] = &[
+    ("objects", "The documents: read, write, compare"),
+    ("history", "What was written, and the way back"),
+    ("explain", "What a request gets, and why"),
+    ("keys", "API keys of tenants, tokens of nodes"),
+    ("health", "How the server is, and this description"),
+];
+
+fn generator() -> SchemaGenerator {
+    let path = SCHEMA_PATH.trim_start_matches('#').trim_end_matches('/').to_owned();
+    SchemaSettings::draft2020_12().with(|s| s.definitions_path = path.into()).into_generator()
 }
 
 /// Question and answer of explain, which `policy` describes.
 fn explanations() -> Map<String, Value> {
-    let path = SCHEMA_PATH.trim_start_matches('#').trim_end_matches('/').to_owned();
-    let mut generator = SchemaSettings::draft2020_12().with(|s| s.definitions_path = path.into()).into_generator();
+    let mut generator = generator();
     generator.subschema_for::<ExplainRequest>();
     generator.subschema_for::<Explanation>();
+    generator.take_definitions(true)
+}
+
+/// Small bodies, with their bounds.
+fn requests() -> Map<String, Value> {
+    let mut generator = generator();
+    generator.subschema_for::<NewApiKey>();
+    generator.subschema_for::<RollbackRequest>();
     generator.take_definitions(true)
 }
 
@@ -82,7 +96,14 @@ fn list(of: &str) -> Value {
 /// Schemas of what handlers render by hand.
 fn answers() -> Map<String, Value> {
     let kinds: Vec<&str> = Kind::ALL.into_iter().map(Kind::name).collect();
+    let plurals: Vec<&str> = Kind::ALL.into_iter().map(Kind::plural).collect();
     let any: Vec<Value> = kinds.iter().map(|kind| reference(kind)).collect();
+    let mapping: Map<String, Value> =
+        kinds.iter().map(|kind| ((*kind).to_owned(), format!("{SCHEMA_PATH}{kind}").into())).collect();
+    let documents = json!({
+        "type": "array", "items": reference("Document"), "minItems": 1, "maxItems": MAX_DOCUMENTS,
+        "description": "As YAML: one document after the other, separated by `---`.",
+    });
     let lists: Vec<String> = kinds.iter().map(|kind| format!("{kind}List")).collect();
     let next = json!({"type": ["string", "null"], "description": "Pass it as `continue` for the next page."});
     let page =
@@ -111,18 +132,19 @@ fn answers() -> Map<String, Value> {
     let revision = object(
         &["revision", "at", "author", "source", "kind", "namespace", "name", "outcome", "spec"],
         json!({
-            "revision": {"type": "integer"}, "at": time, "author": text, "source": {"enum": ["Rest", "File", "Kubernetes"]},
-            "kind": {"enum": kinds}, "namespace": text, "name": text,
-            "outcome": {"enum": ["Created", "Configured", "Deleted"]}, "spec": {"type": ["object", "null"]},
+            "revision": {"type": "integer"}, "at": time, "author": text, "source": {"type": "string", "enum": ["Rest", "File", "Kubernetes"]},
+            "kind": {"type": "string", "enum": kinds}, "namespace": text, "name": text,
+            "outcome": {"type": "string", "enum": ["Created", "Configured", "Deleted"]}, "spec": {"type": ["object", "null"]},
         }),
     );
     let document_list = object(
         &["apiVersion", "kind", "metadata", "items"],
-        json!({"apiVersion": text, "kind": {"enum": lists}, "metadata": page, "items": list("Document")}),
+        json!({"apiVersion": {"type": "string", "const": API_VERSION}, "kind": {"type": "string", "enum": lists}, "metadata": page, "items": list("Document")}),
     );
     [
-        ("Document", json!({"oneOf": any, "discriminator": {"propertyName": "kind"}})),
-        ("Documents", list("Document")),
+        ("Document", json!({"oneOf": any, "discriminator": {"propertyName": "kind", "mapping": mapping}})),
+        ("Documents", documents),
+        ("Plural", json!({"type": "string", "enum": plurals, "description": "A kind, as it stands in an address."})),
         ("DocumentList", document_list),
         ("Revision", revision),
         ("RevisionList", object(&["metadata", "items"], json!({"metadata": page, "items": list("Revision")}))),

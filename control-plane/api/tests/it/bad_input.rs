@@ -64,11 +64,11 @@ async fn a_body_of_ten_megabytes_is_refused() {
 #[tokio::test]
 async fn the_address_and_the_document_must_agree() {
     let app = App::start().await;
-    app.put(&format!("{MODELS}/other"), model("chat")).await.problem(400, "TG-1306");
+    app.put(&format!("{MODELS}/other"), model("chat")).await.problem(409, "TG-1306");
     let elsewhere = model("chat").replace("name: chat\n", "name: chat\n  namespace: default\n");
-    app.put("/api/v1/namespaces/prod/models/chat", elsewhere).await.problem(400, "TG-1306");
-    app.put("/api/v1/namespaces/default/workerpools/chat", model("chat")).await.problem(400, "TG-1306");
-    app.put(&format!("{MODELS}/chat"), documents(&[model("chat"), model("b")])).await.problem(400, "TG-1306");
+    app.put("/api/v1/namespaces/prod/models/chat", elsewhere).await.problem(409, "TG-1306");
+    app.put("/api/v1/namespaces/default/workerpools/chat", model("chat")).await.problem(409, "TG-1306");
+    app.put(&format!("{MODELS}/chat"), documents(&[model("chat"), model("b")])).await.problem(400, "TG-1305");
     app.put("/api/v1/namespaces/default/gadgets/chat", model("chat")).await.problem(400, "TG-1304");
     app.put(&format!("{MODELS}/chat?dryrun=true"), model("chat")).await.problem(400, "TG-1304");
     app.get(&format!("{MODELS}/%FF")).await.problem(400, "TG-1304");

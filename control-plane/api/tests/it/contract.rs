@@ -168,6 +168,11 @@ fn every_operation_has_a_name_of_its_own_and_says_what_it_answers() {
             assert!(!name.is_empty() && names.insert(name), "{method} {path}: {name:?}");
             let responses = operation["responses"].as_object().unwrap();
             assert!(responses.keys().any(|status| status.starts_with('2')), "{method} {path}");
+            assert!(!responses.contains_key("default"), "{method} {path} hides what it may answer");
+            for (status, response) in responses {
+                let said = response["description"].as_str().unwrap_or_default();
+                assert!(!said.is_empty(), "{method} {path} {status} has no description");
+            }
             assert!(operation["description"].is_string() || operation["summary"].is_string(), "{method} {path}");
         }
     }

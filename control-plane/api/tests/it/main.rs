@@ -5,6 +5,7 @@
 mod app;
 mod back;
 mod bad_input;
+mod bounds;
 mod contract;
 mod hosts;
 mod interloper;

@@ -56,7 +56,7 @@ async fn two_writers_of_one_object_do_not_overwrite_each_other() {
     put("*", 4).await.expect(200);
     let stale = limit("l", "chat", 5).replace("name: l\n", "name: l\n  resourceVersion: \"1\"\n");
     app.put(path, stale.clone()).await.problem(409, "TG-1201");
-    app.call((Method::PUT, path), &[("if-match", "\"3\"")], stale).await.problem(400, "TG-1306");
+    app.call((Method::PUT, path), &[("if-match", "\"3\"")], stale).await.problem(409, "TG-1306");
     app.call((Method::DELETE, path), &[("if-match", "\"1\"")], Body::empty()).await.problem(409, "TG-1201");
     assert_eq!(app.get(path).await.json["spec"]["limits"][0]["requests"]["rate"], 4);
     for bad in ["1", "W/\"1\"", "\"x\"", "\"0\"", "\"1\", \"2\""] {

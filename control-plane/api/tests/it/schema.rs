@@ -33,6 +33,15 @@ fn check(schema: &Value, value: &Value, at: &str, found: &mut Vec<String>) {
                 true
             }
             "anyOf" => said.as_array().unwrap().iter().any(|s| fits(s, value)),
+            "not" => !fits(said, value),
+            "if" => {
+                let branch = if fits(said, value) { "then" } else { "else" };
+                keywords.get(branch).into_iter().for_each(|s| check(s, value, at, found));
+                true
+            }
+            "then" | "else" => true,
+            "uniqueItems" => value.as_array().is_none_or(|a| (1..a.len()).all(|i| !a[..i].contains(&a[i]))),
+            "maxProperties" => value.as_object().is_none_or(|m| m.len() <= size(said)),
             "oneOf" => said.as_array().unwrap().iter().filter(|s| fits(s, value)).count() == 1,
             "type" if said.is_array() => said.as_array().unwrap().iter().any(|t| is(t, value)),
             "type" => is(said, value),
@@ -44,7 +53,7 @@ fn check(schema: &Value, value: &Value, at: &str, found: &mut Vec<String>) {
             "maxItems" => value.as_array().is_none_or(|a| a.len() <= size(said)),
             "minLength" => value.as_str().is_none_or(|s| s.chars().count() >= size(said)),
             "maxLength" => value.as_str().is_none_or(|s| s.chars().count() <= size(said)),
-            "pattern" => value.as_str().is_none_or(|s| regex::Regex::new(said.as_str().unwrap()).unwrap().is_match(s)),
+            "pattern" => value.as_str().is_none_or(|s| matches(said.as_str().unwrap(), s)),
             "format" if said == "date-time" => {
                 value.as_str().is_none_or(|s| chrono::DateTime::parse_from_rfc3339(s).is_ok())
             }
@@ -58,15 +67,31 @@ fn check(schema: &Value, value: &Value, at: &str, found: &mut Vec<String>) {
                 true
             }
             // They say something to people, or to generators.
-            "format" | "description" | "title" | "default" | "readOnly" | "discriminator" | "example" | "examples" => {
-                true
-            }
+            "format"
+            | "description"
+            | "title"
+            | "default"
+            | "readOnly"
+            | "discriminator"
+            | "example"
+            | "examples"
+            | "x-tidegate-not-supported"
+            | "x-tidegate-since" => true,
             _ => panic!("the checker does not know the keyword {keyword} of {schema}"),
         };
         if !good {
             found.push(format!("{at}: {value} is against {keyword}: {said}"));
         }
     }
+}
+
+/// Patterns are read once each: there are few, and they are asked often.
+fn matches(pattern: &str, text: &str) -> bool {
+    thread_local!(static READ: std::cell::RefCell<std::collections::HashMap<String, regex::Regex>> = Default::default());
+    READ.with_borrow_mut(|read| {
+        let known = read.entry(pattern.to_owned()).or_insert_with(|| regex::Regex::new(pattern).unwrap());
+        known.is_match(text)
+    })
 }
 
 fn size(said: &Value) -> usize {
@@ -120,6 +145,11 @@ fn each_keyword_can_fail() {
         (json!({"$ref": "#/components/schemas/Problem"}), json!({"title": 1})),
         (json!({"allOf": [{"type": "string"}]}), json!(1)),
         (json!({"anyOf": [{"type": "string"}, {"type": "null"}]}), json!(1)),
+        (json!({"not": {"type": "integer"}}), json!(1)),
+        (json!({"if": {"type": "integer"}, "then": {"minimum": 3}, "else": false}), json!(1)),
+        (json!({"if": {"type": "integer"}, "then": {"minimum": 3}, "else": false}), json!("a")),
+        (json!({"uniqueItems": true}), json!([1, 2, 1])),
+        (json!({"maxProperties": 0}), json!({"a": 1})),
         (json!({"oneOf": [{"type": "integer"}, {"type": "number"}]}), json!(1)),
         (json!({"type": ["string", "null"]}), json!(1)),
         (json!({"type": "integer"}), json!(1.5)),

@@ -6,7 +6,10 @@ use serde_json::{Map, Value};
 
 use super::{Document, Draft, shape::Shape, suggest::did_you_mean};
 use crate::{
-    kinds::{API_VERSION, Kind},
+    kinds::{
+        API_VERSION, Kind,
+        bounds::{LABELS, MAX_REVISION},
+    },
     ports::ObjectKey,
     reject::{Code, Sink, quoted},
     snapshot::ObjectRef,
@@ -26,8 +29,6 @@ const META_FIELDS: [&str; 10] = [
     "managedFields",
 ];
 
-/// Most labels or annotations of an object.
-const MAX_ENTRIES: usize = 64;
 /// Most bytes of all annotations together.
 const MAX_ANNOTATION_BYTES: usize = 64 * 1024;
 
@@ -186,11 +187,11 @@ pub fn name_problem(text: &str) -> Option<String> {
 fn resource_version(value: Option<&Value>, sink: &mut Sink) -> Option<i64> {
     let parsed = match value? {
         Value::Null => return None,
-        Value::String(text) => text.parse::<i64>().ok(),
+        Value::String(text) if text.bytes().all(|b| b.is_ascii_digit()) && text.len() <= 18 => text.parse::<i64>().ok(),
         Value::Number(n) => n.as_i64(),
-        Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
+        Value::String(_) | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
     };
-    let valid = parsed.filter(|n| *n >= 0);
+    let valid = parsed.filter(|n| (0..=MAX_REVISION).contains(n));
     if valid.is_none() {
         sink.reject(
             Code::WrongType,
@@ -212,8 +213,8 @@ fn texts(value: Option<&Value>, longest_value: Option<usize>, sink: &mut Sink) -
             return BTreeMap::new();
         }
     };
-    if map.len() > MAX_ENTRIES {
-        sink.reject(Code::Metadata, format!("{} entries; at most {MAX_ENTRIES}", map.len()));
+    if map.len() > LABELS {
+        sink.reject(Code::Metadata, format!("{} entries; at most {LABELS}", map.len()));
         return BTreeMap::new();
     }
     let mut texts = BTreeMap::new();

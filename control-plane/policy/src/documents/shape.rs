@@ -33,7 +33,8 @@ impl Shape {
 
     fn check(&mut self, value: &Value, schema: &'static Value, sink: &mut Sink) -> Value {
         let schema = resolve(schema);
-        if let Some(branches) = schema.get("anyOf").and_then(Value::as_array) {
+        let nullable = schema.get("anyOf").and_then(Value::as_array).filter(|branches| branches.iter().any(is_null));
+        if let Some(branches) = nullable {
             return self.any_of(value, branches, sink);
         }
         if constants(schema).is_some() {
@@ -58,8 +59,7 @@ impl Shape {
 
     /// `anyOf` is how an optional reference looks: the thing, or null.
     fn any_of(&mut self, value: &Value, branches: &'static [Value], sink: &mut Sink) -> Value {
-        let is_null = |b: &&'static Value| b.get("type").and_then(Value::as_str) == Some("null");
-        if value.is_null() && branches.iter().any(|b| is_null(&b)) {
+        if value.is_null() {
             return Value::Null;
         }
         match branches.iter().find(|b| !is_null(b)) {
@@ -155,7 +155,8 @@ impl Shape {
             Some("int32") => Some(i64::from(i32::MAX)),
             Some(_) | None => None,
         };
-        let low = least.is_some_and(|least| value.as_i64().is_some_and(|n| n < least));
+        // Only what the type cannot hold: whatever else is out of range, `validate` says with its range.
+        let low = least.is_some_and(|least| least >= 0 && value.as_i64().is_some_and(|n| n < 0));
         let high = most.is_some_and(|most| value.as_u64().is_some_and(|n| i64::try_from(n).map_or(true, |n| n > most)));
         if low || high {
             sink.reject(Code::OutOfRange, format!("{value} is {}", if low { "too small" } else { "too large" }));
@@ -180,14 +181,19 @@ impl Shape {
     }
 }
 
+fn is_null(branch: &Value) -> bool {
+    branch.get("type").and_then(Value::as_str) == Some("null")
+}
+
 /// The smallest value that a schema allows.
 fn stand_in(schema: &'static Value) -> Value {
     let schema = resolve(schema);
     if let Some(first) = constants(schema).and_then(|all| all.first().copied()) {
         return json!(first);
     }
+    let reference = |branch: &&Value| branch.get("$ref").is_some() || branch.get("type").is_some();
     for union in ["oneOf", "anyOf"] {
-        if let Some(first) = schema.get(union).and_then(Value::as_array).and_then(|v| v.first()) {
+        if let Some(first) = schema.get(union).and_then(Value::as_array).and_then(|v| v.first()).filter(reference) {
             return stand_in(first);
         }
     }

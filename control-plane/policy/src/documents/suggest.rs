@@ -1,7 +1,7 @@
 //! "Did you mean": the nearest of the known names. Only for messages.
 
 /// `, did you mean "x"?` when a known name is near, else the known names.
-pub(super) fn did_you_mean<'a>(found: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+pub(crate) fn did_you_mean<'a>(found: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     let known: Vec<&str> = known.into_iter().collect();
     match nearest(found, &known) {
         Some(name) => format!(", did you mean \"{name}\"?"),

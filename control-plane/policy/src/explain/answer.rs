@@ -31,12 +31,24 @@ pub struct GatewayFacts {
 /// A header: `value`, or `valueBase64` for bytes that are not UTF-8.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(transform = one_value)]
 pub struct ExplainHeader {
     pub name: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(pattern(BASE64))]
     pub value_base64: Option<String>,
+}
+
+/// Standard base64 with padding, as the decoder takes it: the bits that count for nothing are 0.
+const BASE64: &str = "^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/][AQgw]==|[A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]=)?$";
+
+/// `value` or `valueBase64`, not both.
+fn one_value(schema: &mut schemars::Schema) {
+    let absent = serde_json::json!({"type": "null"});
+    schema.insert("if".to_owned(), serde_json::json!({"properties": {"value": absent}}));
+    schema.insert("else".to_owned(), serde_json::json!({"properties": {"valueBase64": absent}}));
 }
 
 impl ExplainHeader {

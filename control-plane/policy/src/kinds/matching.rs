@@ -2,15 +2,19 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::bounds;
+
 /// One condition over a request. All conditions of a list must hold.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", deny_unknown_fields)]
 pub enum Match {
     Header {
+        #[schemars(extend("properties" = serde_json::json!({"name": {"not": bounds::reserved_headers()}})))]
         header: HeaderMatch,
     },
     /// A tag T is the request header `x-tag-T`, for example `version` or `region`.
     Tag {
+        #[schemars(extend("properties" = serde_json::json!({"name": {"pattern": bounds::TAG}})))]
         tag: HeaderMatch,
     },
     Tenant {
@@ -24,8 +28,10 @@ pub enum Match {
 /// A header (or tag) and what its value must be.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(transform = bounds::header_value)]
 pub struct HeaderMatch {
     /// Case-insensitive.
+    #[schemars(pattern(bounds::HEADER))]
     pub name: String,
     #[serde(rename = "type")]
     pub op: MatchType,
@@ -52,6 +58,8 @@ pub enum MatchType {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct TenantMatch {
+    /// As the API key says it.
+    #[schemars(pattern(bounds::TENANT))]
     pub name: String,
 }
 
@@ -60,13 +68,17 @@ pub struct TenantMatch {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct BucketMatch {
     /// Header whose value is hashed. A request without it does not match.
+    #[schemars(pattern(bounds::HEADER), extend("not" = bounds::reserved_headers()))]
     pub header: String,
     /// Different salts give independent buckets.
     #[serde(default)]
+    #[schemars(pattern(bounds::SALT))]
     pub salt: String,
     /// First bucket, 0 to 9,999.
+    #[schemars(range(max = bounds::BUCKETS - 1))]
     pub from: u32,
     /// One past the last bucket, at most 10,000.
+    #[schemars(range(min = 1, max = bounds::BUCKETS))]
     pub to: u32,
 }
 
@@ -75,6 +87,8 @@ pub struct BucketMatch {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct TargetRef {
     pub kind: TargetKind,
+    /// Of the object, in the same namespace.
+    #[schemars(pattern(bounds::NAME))]
     pub name: String,
 }
 

@@ -1,5 +1,7 @@
 //! The kinds of `tidegate.dev/v1alpha1`: the single source for REST, YAML files, the OpenAPI document and CRDs.
 //! Shapes only: what is allowed is in `validate`, what it means in `compile`.
+pub mod bounds;
+pub mod examples;
 mod matching;
 mod model;
 mod order;
@@ -14,7 +16,7 @@ pub use order::in_schema_order;
 pub(crate) use order::resolve;
 pub use rate_limit::*;
 pub use release::*;
-pub use schema::{SCHEMA_PATH, schemas};
+pub use schema::{NOT_SUPPORTED, SCHEMA_PATH, SINCE, published, schemas};
 use serde::{Deserialize, Serialize};
 pub use worker_pool::*;
 

@@ -3,6 +3,7 @@ use std::{collections::BTreeSet, ops::RangeInclusive};
 
 use crate::{
     documents::{is_label_part, name_problem},
+    kinds::bounds::Span,
     reject::{Code, Sink, quoted},
     units::duration_ms,
 };
@@ -23,15 +24,15 @@ pub(super) fn length(len: usize, range: RangeInclusive<usize>, sink: &mut Sink) 
     }
 }
 
-/// A duration within limits, given in milliseconds with the limits' text.
-pub(super) fn duration(text: &str, range: RangeInclusive<u64>, words: &str, sink: &mut Sink) {
+/// A duration within its span, or a complaint here.
+pub(super) fn duration(text: &str, span: &Span, sink: &mut Sink) {
     match duration_ms(text) {
         None => {
             let hint = other_spelling(text);
             sink.reject(Code::Duration, format!("{} is not a duration such as 2ms, 30s, 1m or 1h{hint}", quoted(text)));
         }
-        Some(ms) if range.contains(&ms) => {}
-        Some(_) => sink.reject(Code::Duration, format!("{} is not between {words}", quoted(text))),
+        Some(ms) if span.ms.contains(&ms) => {}
+        Some(_) => sink.reject(Code::Duration, format!("{} is not between {}", quoted(text), span.words)),
     }
 }
 

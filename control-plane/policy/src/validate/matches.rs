@@ -5,15 +5,13 @@ use tidegate_limiter::matching::{BUCKETS, Pattern, PatternError, ValueTest};
 
 use super::{bounds, semver};
 use crate::{
-    kinds::{BucketMatch, HeaderMatch, Match, MatchType},
+    kinds::{
+        BucketMatch, HeaderMatch, Match, MatchType,
+        bounds::{HEADER_LENGTH, VALUE_LENGTH},
+    },
     names::{RESERVED_PREFIX, TAG_PREFIX, is_gateway_header},
     reject::{Code, Sink, quoted},
 };
-
-/// Most conditions of one rule or limit.
-pub(super) const MAX_MATCHES: usize = 16;
-/// Longest literal value.
-const MAX_VALUE: usize = 1024;
 
 /// Every condition of a list, and that no header stands twice.
 pub(super) fn check(matches: &[Match], sink: &mut Sink) {
@@ -73,7 +71,7 @@ pub(crate) fn tag_header(tag: &str) -> String {
 pub(super) fn header_name(name: &str, sink: &mut Sink) {
     let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
     let lower = name.to_ascii_lowercase();
-    if name.is_empty() || name.len() > 128 || !name.bytes().all(token) {
+    if name.is_empty() || name.len() > HEADER_LENGTH || !name.bytes().all(token) {
         let rule = "1 to 128 ASCII letters, digits and !#$%&'*+-.^_`|~ (RFC 9110 token)";
         sink.reject(Code::HeaderName, format!("{} is not a header name: {rule}", quoted(name)));
     } else if lower.starts_with(RESERVED_PREFIX) {
@@ -118,8 +116,9 @@ fn value(header: &HeaderMatch, sink: &mut Sink) {
 /// Text that a header can carry: no control characters, and no blanks at an end that a proxy would trim.
 fn literal(text: &str, whole: bool, sink: &mut Sink) {
     let blank = |c: char| c == ' ' || c == '\t';
-    if text.len() > MAX_VALUE {
-        sink.reject(Code::HeaderValue, format!("{} bytes; at most {MAX_VALUE}", text.len()));
+    let length = text.chars().count();
+    if length > VALUE_LENGTH {
+        sink.reject(Code::HeaderValue, format!("{length} characters; at most {VALUE_LENGTH}"));
     } else if let Some(c) = text.chars().find(|c| (*c < ' ' && *c != '\t') || *c == '\u{7f}') {
         sink.reject(
             Code::HeaderValue,

@@ -3,15 +3,16 @@ use std::collections::BTreeSet;
 
 use super::bounds;
 use crate::{
-    kinds::{ModelFile, ModelSpec, ModelVersion, Task},
+    kinds::{
+        ModelFile, ModelSpec, ModelVersion, Task,
+        bounds::{FILE_BYTES, FILES, MODEL_VERSIONS, PATH_LENGTH},
+    },
     reject::{Code, Sink, quoted},
 };
 
-const MAX_FILE: u64 = 1 << 44;
-
 pub(super) fn check(spec: &ModelSpec, sink: &mut Sink) {
     sink.at("versions", |s| {
-        bounds::length(spec.versions.len(), 1..=32, s);
+        bounds::length(spec.versions.len(), 1..=MODEL_VERSIONS, s);
         bounds::unique_field(spec.versions.iter().map(|v| v.name.as_str()), "name", s);
         for (i, version) in spec.versions.iter().enumerate() {
             s.index(i, |s| {
@@ -34,7 +35,7 @@ fn version(version: &ModelVersion, sink: &mut Sink) {
         sink.at("signature", |s| s.not_yet("`signature`"));
     }
     sink.at("files", |s| {
-        bounds::length(version.files.len(), 1..=64, s);
+        bounds::length(version.files.len(), 1..=FILES, s);
         bounds::unique_field(version.files.iter().map(|f| f.path.as_str()), "path", s);
         for (i, file) in version.files.iter().enumerate() {
             s.index(i, |s| self::file(file, s));
@@ -71,15 +72,15 @@ fn file(file: &ModelFile, sink: &mut Sink) {
             );
         }
     });
-    sink.at("size", |s| bounds::number(file.size, 1..=MAX_FILE, s));
+    sink.at("size", |s| bounds::number(file.size, 1..=FILE_BYTES, s));
 }
 
 /// What is wrong with a path relative to a directory, if anything.
 fn path_problem(path: &str) -> Option<&'static str> {
     if path.is_empty() {
         Some("is empty")
-    } else if path.len() > 255 {
-        Some("is longer than 255 bytes")
+    } else if path.chars().count() > PATH_LENGTH {
+        Some("is longer than 255 characters")
     } else if path.starts_with('/') {
         Some("is absolute; paths are relative to `uri`")
     } else if path.contains(['\\', '\0']) || path.chars().any(char::is_control) {

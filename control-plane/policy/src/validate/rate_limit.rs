@@ -1,25 +1,23 @@
 //! `RateLimitPolicy`: local request rates and concurrency; the rest of the language is refused by name.
-use tidegate_limiter::bucket::Quota;
-
 use super::{bounds, matches};
 use crate::{
-    kinds::{CounterSpec, LimitSpec, Rate, RateLimitPolicySpec, Scope},
+    kinds::{
+        CounterSpec, LimitSpec, Rate, RateLimitPolicySpec, Scope,
+        bounds::{CONCURRENCY, COUNTERS, LIMITS, MATCHES, RATE, TARGETS, WINDOW},
+    },
     reject::{Code, Sink},
 };
 
-/// Envoy's shortest fill interval, milliseconds.
-const LEAST_WINDOW_MS: u64 = 50;
-
 pub(super) fn check(spec: &RateLimitPolicySpec, sink: &mut Sink) {
     sink.at("targetRefs", |s| {
-        bounds::length(spec.target_refs.len(), 1..=16, s);
+        bounds::length(spec.target_refs.len(), 1..=TARGETS, s);
         bounds::unique(&spec.target_refs, |t| format!("{:?} {}", t.kind, t.name), s);
         for (i, target) in spec.target_refs.iter().enumerate() {
             s.index(i, |s| s.at("name", |s| bounds::name(&target.name, s)));
         }
     });
     sink.at("limits", |s| {
-        bounds::length(spec.limits.len(), 1..=32, s);
+        bounds::length(spec.limits.len(), 1..=LIMITS, s);
         bounds::unique_field(spec.limits.iter().map(|l| l.name.as_str()), "name", s);
         for (i, limit) in spec.limits.iter().enumerate() {
             s.index(i, |s| self::limit(limit, s));
@@ -40,7 +38,7 @@ pub(super) fn check(spec: &RateLimitPolicySpec, sink: &mut Sink) {
 fn limit(limit: &LimitSpec, sink: &mut Sink) {
     sink.at("name", |s| bounds::name(&limit.name, s));
     sink.at("match", |s| {
-        bounds::length(limit.matches.len(), 0..=matches::MAX_MATCHES, s);
+        bounds::length(limit.matches.len(), 0..=MATCHES, s);
         matches::check(&limit.matches, s);
     });
     sink.at("counters", |s| counters(&limit.counters, s));
@@ -48,7 +46,7 @@ fn limit(limit: &LimitSpec, sink: &mut Sink) {
         sink.at("requests", |s| self::rate(rate, s));
     }
     if let Some(concurrency) = limit.concurrency {
-        sink.at("concurrency", |s| bounds::number(concurrency, 1..=1_000_000, s));
+        sink.at("concurrency", |s| bounds::number(concurrency, 1..=CONCURRENCY, s));
     }
     if limit.bandwidth.is_some() {
         sink.at("bandwidth", |s| s.not_yet("`bandwidth`"));
@@ -62,7 +60,7 @@ fn limit(limit: &LimitSpec, sink: &mut Sink) {
 }
 
 fn counters(counters: &[CounterSpec], sink: &mut Sink) {
-    bounds::length(counters.len(), 0..=4, sink);
+    bounds::length(counters.len(), 0..=COUNTERS, sink);
     let mut names = Vec::new();
     for (i, counter) in counters.iter().enumerate() {
         sink.index(i, |s| match counter {
@@ -77,10 +75,10 @@ fn counters(counters: &[CounterSpec], sink: &mut Sink) {
 }
 
 fn rate(rate: &Rate, sink: &mut Sink) {
-    sink.at("rate", |s| bounds::number(rate.rate, 1..=Quota::MAX_COUNT, s));
-    sink.at("window", |s| bounds::duration(&rate.window, LEAST_WINDOW_MS..=Quota::MAX_WINDOW_MS, "50ms and 24h", s));
+    sink.at("rate", |s| bounds::number(rate.rate, 1..=RATE, s));
+    sink.at("window", |s| bounds::duration(&rate.window, &WINDOW, s));
     if let Some(burst) = rate.burst {
-        sink.at("burst", |s| bounds::number(burst, 1..=Quota::MAX_COUNT, s));
+        sink.at("burst", |s| bounds::number(burst, 1..=RATE, s));
     }
     if rate.strict {
         sink.at("strict", |s| s.not_yet("`strict`"));

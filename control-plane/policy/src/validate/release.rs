@@ -1,7 +1,10 @@
 //! `ReleasePolicy`: rules, one step, no gates yet.
 use super::{bounds, matches};
 use crate::{
-    kinds::{ArmName, ReleasePolicySpec, TargetKind},
+    kinds::{
+        ArmName, ReleasePolicySpec, TargetKind,
+        bounds::{MATCHES, RULES, STEPS, WEIGHT},
+    },
     reject::{Code, Sink},
 };
 
@@ -43,11 +46,11 @@ pub(super) fn check(spec: &ReleasePolicySpec, sink: &mut Sink) {
 
 fn rules(spec: &ReleasePolicySpec, sink: &mut Sink) {
     sink.at("rules", |s| {
-        bounds::length(spec.rules.len(), 0..=64, s);
+        bounds::length(spec.rules.len(), 0..=RULES, s);
         for (i, rule) in spec.rules.iter().enumerate() {
             s.index(i, |s| {
                 s.at("match", |s| {
-                    bounds::length(rule.matches.len(), 1..=matches::MAX_MATCHES, s);
+                    bounds::length(rule.matches.len(), 1..=MATCHES, s);
                     matches::check(&rule.matches, s);
                 });
                 if rule.to == ArmName::Candidate && spec.candidate.is_none() {
@@ -60,13 +63,13 @@ fn rules(spec: &ReleasePolicySpec, sink: &mut Sink) {
 
 fn steps(spec: &ReleasePolicySpec, sink: &mut Sink) {
     sink.at("steps", |s| {
-        if spec.steps.len() > 1 {
+        if spec.steps.len() > STEPS {
             s.not_yet("more than one step");
         }
         for (i, step) in spec.steps.iter().enumerate() {
             s.index(i, |s| {
                 s.at("weight", |s| {
-                    bounds::number(step.weight.into(), 0..=100, s);
+                    bounds::number(step.weight.into(), 0..=WEIGHT.into(), s);
                     if step.weight > 0 && spec.candidate.is_none() {
                         s.reject(Code::Contradiction, "there is no `candidate`");
                     }

@@ -1,15 +1,12 @@
 //! `WorkerPool`: what may be asked of workers.
 use super::bounds;
 use crate::{
-    kinds::WorkerPoolSpec,
+    kinds::{
+        WorkerPoolSpec,
+        bounds::{BATCH, DELAY, MAX_DECLARED, QUEUE, REPLICAS, TIMEOUT},
+    },
     reject::{Sink, quoted},
 };
-
-/// Most versions that a pool may ask for. A worker takes these and [`MAX_RETAINED`] more.
-pub const MAX_DECLARED: usize = 16;
-/// Most versions of one pool that are kept beside those until no route points at them.
-pub const MAX_RETAINED: usize = 32;
-const HOUR: u64 = 3_600_000;
 
 pub(super) fn check(spec: &WorkerPoolSpec, sink: &mut Sink) {
     sink.at("modelRef", |s| s.at("name", |s| bounds::name(&spec.model_ref.name, s)));
@@ -20,19 +17,19 @@ pub(super) fn check(spec: &WorkerPoolSpec, sink: &mut Sink) {
             s.index(i, |s| bounds::version(version, s));
         }
     });
-    sink.at("replicas", |s| bounds::number(spec.replicas.into(), 0..=64, s));
+    sink.at("replicas", |s| bounds::number(spec.replicas.into(), 0..=REPLICAS.into(), s));
     if spec.devices.is_some() {
         sink.at("devices", |s| s.not_yet("`devices` (set them in the worker's own configuration)"));
     }
     sink.at("batching", |s| {
-        s.at("maxBatch", |s| bounds::number(spec.batching.max_batch.into(), 1..=64, s));
-        s.at("maxDelay", |s| bounds::duration(&spec.batching.max_delay, 0..=1000, "0ms and 1s", s));
+        s.at("maxBatch", |s| bounds::number(spec.batching.max_batch.into(), 1..=BATCH.into(), s));
+        s.at("maxDelay", |s| bounds::duration(&spec.batching.max_delay, &DELAY, s));
         if !spec.batching.buckets.is_empty() {
             s.at("buckets", |s| s.not_yet("`buckets`"));
         }
     });
     sink.at("queue", |s| {
-        s.at("maxRequests", |s| bounds::number(spec.queue.max_requests.into(), 1..=10_000, s));
+        s.at("maxRequests", |s| bounds::number(spec.queue.max_requests.into(), 1..=QUEUE.into(), s));
         if spec.queue.max_tokens.is_some() {
             s.at("maxTokens", |s| s.not_yet("`maxTokens`"));
         }
@@ -41,8 +38,8 @@ pub(super) fn check(spec: &WorkerPoolSpec, sink: &mut Sink) {
         }
     });
     sink.at("timeouts", |s| {
-        s.at("inference", |s| bounds::duration(&spec.timeouts.inference, 1..=HOUR, "1ms and 1h", s));
-        s.at("drain", |s| bounds::duration(&spec.timeouts.drain, 1..=HOUR, "1ms and 1h", s));
+        s.at("inference", |s| bounds::duration(&spec.timeouts.inference, &TIMEOUT, s));
+        s.at("drain", |s| bounds::duration(&spec.timeouts.drain, &TIMEOUT, s));
     });
     if !spec.labels.is_empty() {
         sink.at("labels", |s| s.not_yet("`labels` (nothing reads them; label the object under `metadata`)"));
