@@ -2,11 +2,12 @@
 //! for a while, so that nobody is cut off unawares. What can be used is in the answer that makes it, and nowhere else.
 use axum::{Json, extract::State};
 use chrono::{DateTime, TimeDelta, Utc};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tidegate_policy::{
     documents::name_problem,
-    kinds::Kind,
+    kinds::{Kind, bounds},
     ports::{NodeIdentity, NodeRole, NodeToken, ObjectKey, StoreError},
     snapshot::ObjectRef,
 };
@@ -22,32 +23,47 @@ use super::{
 use crate::credentials::make_node_token;
 
 const LONGEST_NODE_ID: usize = 128;
+/// What a node may be called.
+pub(super) const NODE_ID: &str = "^[-A-Za-z0-9_.]{1,128}$";
 /// How long the tokens before live on after a rotation, seconds.
 const USUAL_GRACE: u64 = 600;
 const LONGEST_GRACE: u64 = 86_400;
 
 /// Which node gets a token.
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(transform = what_goes_together)]
 pub struct NewNodeToken {
     /// The node's id, as it says it in xDS: 1 to 128 of ASCII letters, digits, `-`, `_`, `.`.
-    #[schema(min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._-]+$")]
+    #[schemars(pattern(NODE_ID))]
     pub node_id: String,
     pub role: RoleName,
     /// `<namespace>/<name>` of the worker's pool; only for `Worker`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(pattern(bounds::NAMESPACED))]
     pub pool: Option<String>,
     /// The node has a token and gets another. Without it such a node is refused (409).
     #[serde(default)]
     pub rotate: bool,
     /// With `rotate`: for how long the tokens before are still taken, 0 to 86,400; 600 when absent.
-    #[schema(minimum = 0, maximum = 86_400)]
+    #[schemars(range(max = LONGEST_GRACE))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grace_seconds: Option<u64>,
 }
 
+/// A worker has a pool, a gateway has none; a grace goes with a rotation.
+fn what_goes_together(schema: &mut schemars::Schema) {
+    let absent = json!({"type": "null"});
+    schema.insert("if".to_owned(), json!({"properties": {"role": {"const": "Worker"}}}));
+    schema.insert("then".to_owned(), json!({"required": ["pool"], "properties": {"pool": {"type": "string"}}}));
+    schema.insert("else".to_owned(), json!({"properties": {"pool": absent}}));
+    let rotates = json!({"required": ["rotate"], "properties": {"rotate": {"const": true}}});
+    let no_grace = json!({"properties": {"graceSeconds": absent}});
+    schema.insert("dependentSchemas".to_owned(), json!({"graceSeconds": {"anyOf": [no_grace, rotates]}}));
+}
+
 /// What a node is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema, ToSchema)]
 pub enum RoleName {
     Gateway,
     Worker,
@@ -93,7 +109,7 @@ async fn warnings(state: &AdminState, role: &NodeRole) -> Vec<String> {
 
 /// Makes a token for a node. The answer's `token` is shown this once. A node that has a token is refused without `rotate`; with it, the
 /// tokens before are taken for `graceSeconds` more.
-#[utoipa::path(post, path = "/api/v1/node-tokens", tag = "keys", request_body = NewNodeToken,
+#[utoipa::path(post, path = "/api/v1/node-tokens", tag = "keys", request_body = ref("#/components/schemas/NewNodeToken"),
     responses((status = 201, body = ref("#/components/schemas/CreatedNodeToken")),
               (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub async fn create_node_token(

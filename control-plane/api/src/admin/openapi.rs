@@ -12,7 +12,7 @@ use tidegate_policy::{
     kinds::{API_VERSION, Kind, SCHEMA_PATH, published},
 };
 
-use super::{history::RollbackRequest, keys::NewApiKey, routes};
+use super::{history::RollbackRequest, keys::NewApiKey, node_tokens::NewNodeToken, routes};
 
 static DOCUMENT: LazyLock<Value> = LazyLock::new(build);
 
@@ -81,6 +81,7 @@ fn explanations() -> Map<String, Value> {
 fn requests() -> Map<String, Value> {
     let mut generator = generator();
     generator.subschema_for::<NewApiKey>();
+    generator.subschema_for::<NewNodeToken>();
     generator.subschema_for::<RollbackRequest>();
     generator.take_definitions(true)
 }

@@ -12,6 +12,7 @@ pub struct ExplainRequest {
     /// Path of the POST. Absent: the one that fits the model. No rule looks at it, but what is not there or not the model's is
     /// refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = "^/"))]
     pub path: Option<String>,
     /// In order; a header may stand several times.
     #[serde(default)]

@@ -6,10 +6,9 @@ use tidegate_policy::kinds::{Kind, bounds, examples};
 use super::super::{
     MAX_BODY,
     input::{DEFAULT_PAGE, MAX_PAGE},
+    node_tokens::NODE_ID,
 };
 
-/// What a node may be called.
-const NODE_ID: &str = "^[-A-Za-z0-9_.]{1,128}$";
 const METHODS: [&str; 5] = ["get", "put", "post", "delete", "patch"];
 const PROBLEM: &str = "#/components/schemas/Problem";
 const DOCUMENT: &str = "#/components/schemas/Document";
