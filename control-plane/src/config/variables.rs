@@ -2,6 +2,8 @@
 //! Kubernetes: it gives every pod variables of each Service of the namespace, and a Service may be called `tidegate`.
 use std::collections::BTreeMap;
 
+use tidegate_program::service_variables::{is_of_a_service, left_out};
+
 use super::{
     ConfigError,
     fields::{FIELDS, Field},
@@ -37,43 +39,7 @@ pub fn judge(env: &BTreeMap<String, String>) -> (Vec<ConfigError>, Vec<String>) 
             mistakes.push(ConfigError::unknown(&format!("env {name}"), nearest(name, names)));
         }
     }
-    (mistakes, told(&of_services).into_iter().collect())
-}
-
-/// One sentence about all of them: each Service brings seven.
-fn told(names: &[&str]) -> Option<String> {
-    let (first, rest) = names.split_first()?;
-    let more = if rest.is_empty() { String::new() } else { format!(" and {} more", rest.len()) };
-    Some(format!(
-        "TG-1547 the variable {first}{more} left out: Kubernetes writes such names for a Service; `enableServiceLinks: false` in the pod's spec keeps them away"
-    ))
-}
-
-/// `X_SERVICE_HOST`, `X_SERVICE_PORT`, `X_SERVICE_PORT_NAME`, `X_PORT`, `X_PORT_80_TCP`, `X_PORT_80_TCP_ADDR` …, with the kind of
-/// value that Kubernetes gives each: a number in `X_PORT` was written by a person.
-pub fn is_of_a_service(name: &str, value: &str) -> bool {
-    let number = |text: &str| text.parse::<u16>().is_ok();
-    let url = |text: &str| ["tcp://", "udp://", "sctp://"].iter().any(|scheme| text.starts_with(scheme));
-    if name.ends_with("_SERVICE_HOST") {
-        return value.parse::<std::net::IpAddr>().is_ok();
-    }
-    if name.ends_with("_SERVICE_PORT") || name.contains("_SERVICE_PORT_") {
-        return number(value);
-    }
-    if name.ends_with("_PORT") && url(value) {
-        return true;
-    }
-    let Some((_, tail)) = name.rsplit_once("_PORT_") else { return false };
-    let mut parts = tail.split('_');
-    let begins = parts.next().is_some_and(number) && parts.next().is_some_and(|p| ["TCP", "UDP", "SCTP"].contains(&p));
-    begins
-        && match (parts.next(), parts.next()) {
-            (None, None) => url(value),
-            (Some("PROTO"), None) => ["tcp", "udp", "sctp"].contains(&value),
-            (Some("PORT"), None) => number(value),
-            (Some("ADDR"), None) => value.parse::<std::net::IpAddr>().is_ok(),
-            (Some(_), _) | (None, Some(_)) => false,
-        }
+    (mistakes, left_out(&of_services).into_iter().collect())
 }
 
 #[cfg(test)]
