@@ -5,7 +5,7 @@ use super::bounds;
 use crate::{
     kinds::{
         ModelFile, ModelSpec, ModelVersion, Task,
-        bounds::{FILE_BYTES, FILES, MODEL_VERSIONS, PATH_LENGTH},
+        bounds::{FILE_BYTES, FILES, MODEL_VERSIONS, PATH_LENGTH, URI_LENGTH},
     },
     reject::{Code, Sink, quoted},
 };
@@ -62,6 +62,7 @@ fn file(file: &ModelFile, sink: &mut Sink) {
         if let Some(problem) = path_problem(&file.path) {
             s.reject(Code::Location, format!("{} {problem}", quoted(&file.path)));
         }
+        length(&file.path, PATH_LENGTH, s);
     });
     sink.at("sha256", |s| {
         let hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
@@ -75,12 +76,16 @@ fn file(file: &ModelFile, sink: &mut Sink) {
     sink.at("size", |s| bounds::number(file.size, 1..=FILE_BYTES, s));
 }
 
-/// What is wrong with a path relative to a directory, if anything.
+fn length(text: &str, most: usize, sink: &mut Sink) {
+    if text.chars().count() > most {
+        sink.reject(Code::Location, format!("{} is longer than {most} characters", quoted(text)));
+    }
+}
+
+/// What is wrong with the form of a path relative to a directory, if anything.
 fn path_problem(path: &str) -> Option<&'static str> {
     if path.is_empty() {
         Some("is empty")
-    } else if path.chars().count() > PATH_LENGTH {
-        Some("is longer than 255 characters")
     } else if path.starts_with('/') {
         Some("is absolute; paths are relative to `uri`")
     } else if path.contains(['\\', '\0']) || path.chars().any(char::is_control) {
@@ -109,6 +114,7 @@ fn uri(uri: &str, sink: &mut Sink) {
         Some(_) => return sink.reject(Code::Location, format!("{} names a host; expected file:///dir", quoted(uri))),
         None => rest,
     };
+    length(uri, URI_LENGTH, sink);
     if let Some(problem) = path_problem(path) {
         sink.reject(Code::Location, format!("the path {} {problem}", quoted(path)));
     } else if path.contains(['%', '?', '#']) {
