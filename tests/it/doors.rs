@@ -39,8 +39,11 @@ async fn ads(channel: &Channel, node_id: &str, token: Option<&str>) -> Result<Re
         type_url: "type.googleapis.com/envoy.config.cluster.v3.Cluster".to_owned(),
         ..DeltaDiscoveryRequest::default()
     };
+    // Open until this call returns.
+    let (_open, ended) = tokio::sync::oneshot::channel::<()>();
     let requests = stream::once(async { first });
-    let requests = futures::StreamExt::chain(requests, stream::pending());
+    let rest = futures::StreamExt::filter_map(stream::once(ended), |_| futures::future::ready(None));
+    let requests = futures::StreamExt::chain(requests, rest);
     let mut client = AggregatedDiscoveryServiceClient::new(channel.clone());
     let opened = client.delta_aggregated_resources(with_token(requests, token)?).await;
     let mut answers = match opened {

@@ -74,7 +74,7 @@ fn each_failure_has_its_code_and_its_exit_status() {
         (&["get", "models", "--server", "http://192.0.2.1:9080"], 77, "TG-1514"),
         (&["apply", "-f", "absent.yaml"], 66, "absent.yaml"),
         (&["apply", "-f", "bad.yaml"], 66, "bad.yaml"),
-        (&["apply", "-f", "twice.yaml"], 66, "duplicate"),
+        (&["apply", "-f", "twice.yaml"], 66, "stands twice"),
         (&["apply", "-f", "empty"], 66, "no .yaml"),
         (&["apply", "-f", "https://example.com/x.yaml"], 66, "TG-1512"),
         (&["explain", "--model", "m", "--header", "x", "--server", nobody], 64, "Name: value"),

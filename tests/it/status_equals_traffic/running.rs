@@ -50,7 +50,6 @@ enum Fault {
     GatewayTokenRevoked,
     ServeKilled,
     PostgresHangs,
-    FsyncOff,
     PostgresReadOnly,
 }
 use Fault::*;
@@ -87,7 +86,6 @@ impl Fault {
             GatewayHangs => Named::Node("gateway-0"),
             ServeKilled => Named::Nothing,
             PostgresHangs => Named::Write("TG-12"),
-            FsyncOff => Named::Write("TG-12"),
             PostgresReadOnly => Named::Write("TG-12"),
         }
     }
@@ -101,7 +99,7 @@ impl Fault {
     }
 }
 
-const ALL: [Fault; 22] = [
+const ALL: [Fault; 21] = [
     CanaryScaledToZero,
     CanaryDeleted,
     CanaryGetsABadVersion,
@@ -121,7 +119,6 @@ const ALL: [Fault; 22] = [
     GatewayTokenRevoked,
     ServeKilled,
     PostgresHangs,
-    FsyncOff,
     PostgresReadOnly,
     // Last of all: its worker is started ever more slowly, and the next fault would wait for it.
     WorkerCannotStart,
@@ -243,22 +240,17 @@ impl Live {
         self.tidegate.pids(&format!("{NS}.{pool}."))
     }
 
-    async fn sql(&self, statement: &str) -> Result<()> {
+    /// Each statement by itself, in one session.
+    async fn sql(&self, statements: &[&str]) -> Result<()> {
         let url = fs::read_to_string(self.tidegate.data().join("run/database-url"))?;
         let mut command = tokio::process::Command::from(tools::postgres("psql")?);
-        let output = command.arg("--dbname").arg(url.trim()).arg("--command").arg(statement).output().await?;
+        command.arg("--dbname").arg(url.trim());
+        for statement in statements {
+            command.arg("--command").arg(statement);
+        }
+        let output = command.output().await?;
         ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         Ok(())
-    }
-
-    async fn setting(&self, name: &str, value: Option<&str>) -> Result<()> {
-        let change = match value {
-            Some(value) => format!("ALTER SYSTEM SET {name} = {value}"),
-            None => format!("ALTER SYSTEM RESET {name}"),
-        };
-        // A session that is read-only because of the setting can still reset it.
-        self.sql(&change).await?;
-        self.sql("SELECT pg_reload_conf()").await
     }
 
     async fn inject(&self, fault: Fault) -> Result<Option<Stopped>> {
@@ -302,8 +294,10 @@ impl Live {
                 self.tidegate.pids("tidegate serve").iter().try_for_each(|pid| signal(*pid, Signal::KILL))?
             }
             PostgresHangs => return Ok(Some(Stopped::stop(self.tidegate.pids("postgres"))?)),
-            FsyncOff => self.setting("fsync", Some("off")).await?,
-            PostgresReadOnly => self.setting("default_transaction_read_only", Some("on")).await?,
+            PostgresReadOnly => {
+                let on = "ALTER SYSTEM SET default_transaction_read_only = on";
+                self.sql(&[on, "SELECT pg_reload_conf()"]).await?;
+            }
         }
         Ok(None)
     }
@@ -329,11 +323,10 @@ impl Live {
             }
             FilesGoneAndWorkerKilled => fs::rename(v2.dir.with_extension("away"), &v2.dir)?,
             FilesChangedAndWorkerKilled => fs::rename(v2.dir.join("kept"), v2.dir.join("chat_template.jinja"))?,
-            FsyncOff => self.setting("fsync", None).await?,
             PostgresReadOnly => {
-                self.sql("SET default_transaction_read_only = off; ALTER SYSTEM RESET default_transaction_read_only")
-                    .await?;
-                self.sql("SELECT pg_reload_conf()").await?;
+                let off = "SET default_transaction_read_only = off";
+                let reset = "ALTER SYSTEM RESET default_transaction_read_only";
+                self.sql(&[off, reset, "SELECT pg_reload_conf()"]).await?;
             }
             _ => {}
         }

@@ -102,7 +102,7 @@ fn answers() -> Map<String, Value> {
     let mapping: Map<String, Value> =
         kinds.iter().map(|kind| ((*kind).to_owned(), format!("{SCHEMA_PATH}{kind}").into())).collect();
     let documents = json!({
-        "type": "array", "items": reference("Document"), "minItems": 1, "maxItems": MAX_DOCUMENTS,
+        "type": "array", "items": reference("Document"), "maxItems": MAX_DOCUMENTS,
         "description": "As YAML: one document after the other, separated by `---`.",
     });
     let lists: Vec<String> = kinds.iter().map(|kind| format!("{kind}List")).collect();

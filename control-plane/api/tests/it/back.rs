@@ -166,7 +166,7 @@ async fn a_document_without_a_namespace_is_of_the_address() {
     let path = "/api/v1/namespaces/team-a/models/chat";
     assert_eq!(app.put(path, model("chat")).await.expect(201).json["metadata"]["namespace"], "team-a");
     let named = model("chat").replace("name: chat\n", "name: chat\n  namespace: default\n");
-    app.put(path, named).await.problem(400, "TG-1306");
+    app.put(path, named).await.problem(409, "TG-1306");
 }
 
 #[tokio::test]
