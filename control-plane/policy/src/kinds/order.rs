@@ -39,7 +39,9 @@ fn order(value: &Value, schema: &'static Value) -> Value {
 /// The schema that speaks of this value: of an optional thing the thing, of a union the variant that `type` names.
 fn branch(schema: &'static Value, value: &Value) -> &'static Value {
     let list = |name: &str| schema.get(name).and_then(Value::as_array);
-    if let Some(branches) = list("anyOf") {
+    // Beside fields of its own, branches only say which of them go together.
+    let whole = schema.get("properties").is_some();
+    if let Some(branches) = list("anyOf").filter(|_| !whole) {
         let thing = branches.iter().find(|b| b.get("type").and_then(Value::as_str) != Some("null"));
         return thing.map_or(schema, |b| branch(resolve(b), value));
     }
