@@ -217,19 +217,21 @@ fn leaves(schema: &Value, path: &str, found: &mut BTreeSet<String>) {
     if let Some(name) = schema["$ref"].as_str().and_then(|r| r.rsplit('/').next()) {
         return leaves(&schemas()[name], path, found);
     }
-    let variants = ["oneOf", "anyOf", "allOf"].iter().filter_map(|k| schema[*k].as_array()).flatten();
-    let mut inner: Vec<&Value> = variants.filter(|v| v["type"] != "null").collect();
     if let Some(properties) = schema["properties"].as_object() {
+        // Branches beside fields say which of them go together, and name no other.
         for (name, field) in properties {
             let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
             leaves(field, &path, found);
         }
-        inner.retain(|v| !v["properties"].is_null());
-    } else if !schema["items"].is_null() {
-        return leaves(&schema["items"], &format!("{path}[]"), found);
-    } else if inner.iter().all(|v| v["$ref"].is_null() && v["properties"].is_null()) {
-        found.insert(path.to_owned());
         return;
+    }
+    if !schema["items"].is_null() {
+        return leaves(&schema["items"], &format!("{path}[]"), found);
+    }
+    let variants = ["oneOf", "anyOf", "allOf"].iter().filter_map(|k| schema[*k].as_array()).flatten();
+    let inner: Vec<&Value> = variants.filter(|v| !v["$ref"].is_null() || !v["properties"].is_null()).collect();
+    if inner.is_empty() {
+        found.insert(path.to_owned());
     }
     for variant in inner {
         leaves(variant, path, found);
