@@ -6,6 +6,7 @@ use tidegate_policy::{kinds::examples, reject::Code, validate};
 use super::schema;
 
 /// Values around every bound that a field has.
+#[allow(clippy::too_many_lines, reason = "a table")]
 fn candidates() -> Vec<Value> {
     let numbers = [
         -1,

@@ -127,7 +127,7 @@ fn numbers(low: u64, high: u64) -> String {
     while from <= high {
         // The largest block of numbers that begin with the same digits and stay in the range.
         let mut size = 1;
-        while from > 0 && from % (size * 10) == 0 && from + size * 10 - 1 <= high {
+        while from > 0 && from.is_multiple_of(size * 10) && from + size * 10 - 1 <= high {
             size *= 10;
         }
         // As many such blocks as differ in their last fixed digit only.
