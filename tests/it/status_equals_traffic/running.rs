@@ -50,6 +50,7 @@ enum Fault {
     GatewayTokenRevoked,
     ServeKilled,
     PostgresHangs,
+    PostgresReadOnly,
 }
 use Fault::*;
 
@@ -85,6 +86,7 @@ impl Fault {
             GatewayHangs => Named::Node("gateway-0"),
             ServeKilled => Named::Nothing,
             PostgresHangs => Named::Write("TG-12"),
+            PostgresReadOnly => Named::Write("TG-12"),
         }
     }
 
@@ -97,7 +99,7 @@ impl Fault {
     }
 }
 
-const ALL: [Fault; 20] = [
+const ALL: [Fault; 21] = [
     CanaryScaledToZero,
     CanaryDeleted,
     CanaryGetsABadVersion,
@@ -117,6 +119,7 @@ const ALL: [Fault; 20] = [
     GatewayTokenRevoked,
     ServeKilled,
     PostgresHangs,
+    PostgresReadOnly,
     // Last of all: its worker is started ever more slowly, and the next fault would wait for it.
     WorkerCannotStart,
 ];
@@ -237,6 +240,19 @@ impl Live {
         self.tidegate.pids(&format!("{NS}.{pool}."))
     }
 
+    /// Each statement by itself, in one session.
+    async fn sql(&self, statements: &[&str]) -> Result<()> {
+        let url = fs::read_to_string(self.tidegate.data().join("run/database-url"))?;
+        let mut command = tokio::process::Command::from(tools::postgres("psql")?);
+        command.arg("--dbname").arg(url.trim());
+        for statement in statements {
+            command.arg("--command").arg(statement);
+        }
+        let output = command.output().await?;
+        ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        Ok(())
+    }
+
     async fn inject(&self, fault: Fault) -> Result<Option<Stopped>> {
         let [v1, v2] = &self.versions;
         match fault {
@@ -278,6 +294,10 @@ impl Live {
                 self.tidegate.pids("tidegate serve").iter().try_for_each(|pid| signal(*pid, Signal::KILL))?
             }
             PostgresHangs => return Ok(Some(Stopped::stop(self.tidegate.pids("postgres"))?)),
+            PostgresReadOnly => {
+                let on = "ALTER SYSTEM SET default_transaction_read_only = on";
+                self.sql(&[on, "SELECT pg_reload_conf()"]).await?;
+            }
         }
         Ok(None)
     }
@@ -303,9 +323,22 @@ impl Live {
             }
             FilesGoneAndWorkerKilled => fs::rename(v2.dir.with_extension("away"), &v2.dir)?,
             FilesChangedAndWorkerKilled => fs::rename(v2.dir.join("kept"), v2.dir.join("chat_template.jinja"))?,
+            PostgresReadOnly => {
+                let off = "SET default_transaction_read_only = off";
+                let reset = "ALTER SYSTEM RESET default_transaction_read_only";
+                self.sql(&[off, reset, "SELECT pg_reload_conf()"]).await?;
+            }
             _ => {}
         }
-        wait::until("the documents to be as they were", PATIENCE, async || self.apply(&self.documents()).await).await
+        wait::until("the documents to be as they were", PATIENCE, async || {
+            self.apply(&self.documents()).await?;
+            // A write that was answered with an error may have been done all the same.
+            let path = format!("/api/v1/namespaces/{NS}/ratelimitpolicies/probe");
+            let (status, answer) = self.tidegate.admin("DELETE", &path, None).await?;
+            ensure!(status == 200 || status == 404, "{status} {answer}");
+            Ok(())
+        })
+        .await
     }
 
     /// Whether what must be said is said now.
