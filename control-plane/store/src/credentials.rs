@@ -6,7 +6,7 @@ use tidegate_policy::ports::{
 
 use crate::{
     error::Fail,
-    paging::MAX_PAGE,
+    paging::{MAX_PAGE, cut},
     reads::{newest, snapshot},
     retry::Lane,
     rows::ApiKeyRow,
@@ -93,10 +93,7 @@ async fn list_api_keys(pool: &PgPool, limit: u32, after: Option<&str>) -> Result
         .await?;
     let revision = newest(&mut tx).await?;
     tx.commit().await?;
-    let mut items: Vec<ApiKey> = rows.into_iter().map(|r| r.0).collect();
-    let more = items.len() > limit as usize;
-    items.truncate(limit as usize);
-    let next = items.last().filter(|_| more).map(|k| k.id.clone());
+    let (items, next) = cut(rows.into_iter().map(|r| r.0).collect(), limit, |k: &ApiKey| k.id.clone());
     Ok(Page { items, next, revision })
 }
 

@@ -65,6 +65,14 @@ impl<T> Filling<T> {
     }
 }
 
+/// A page of small rows that were read one more than `limit`: what is in it, and after which id the next begins.
+pub(crate) fn cut<T>(mut items: Vec<T>, limit: u32, id: impl Fn(&T) -> String) -> (Vec<T>, Option<String>) {
+    let more = items.len() > limit as usize;
+    items.truncate(limit as usize);
+    let next = items.last().filter(|_| more).map(id);
+    (items, next)
+}
+
 /// Bytes of a row as Postgres sent it; JSON is text there.
 fn size(row: &PgRow) -> usize {
     let column = |i| row.try_get_raw(i).ok().and_then(|value| Some(value.as_bytes().ok()?.len()));

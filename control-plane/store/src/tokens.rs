@@ -5,7 +5,7 @@ use tidegate_policy::ports::{AdminToken, AdminTokenAdded, AdminTokenRevoked, Nod
 
 use crate::{
     error::Fail,
-    paging::MAX_PAGE,
+    paging::{MAX_PAGE, cut},
     reads::{newest, snapshot},
     rows::{AdminTokenRow, NodeTokenRow},
     transaction::announce,
@@ -73,10 +73,7 @@ pub(crate) async fn list_admins(pool: &PgPool, limit: u32, after: Option<&str>) 
         .await?;
     let revision = newest(&mut tx).await?;
     tx.commit().await?;
-    let mut items: Vec<AdminToken> = rows.into_iter().map(|r| r.0).collect();
-    let more = items.len() > limit as usize;
-    items.truncate(limit as usize);
-    let next = items.last().filter(|_| more).map(|t| t.id.clone());
+    let (items, next) = cut(rows.into_iter().map(|r| r.0).collect(), limit, |t: &AdminToken| t.id.clone());
     Ok(Page { items, next, revision })
 }
 

@@ -47,14 +47,15 @@ pub const FILES: [(&str, &str); 5] = [
     ("tokenizer.json", "tokenizer"),
 ];
 
+/// A namespace and a version in it that could serve.
+fn good(root: &Path, namespace: &str) -> Result<(String, Version)> {
+    Ok((namespace.to_owned(), chat(root, namespace, "v1", "v1")?))
+}
+
 fn digests(root: &Path) -> Result<Vec<Fault>> {
     let mut all = Vec::new();
     for (file, short) in FILES {
-        let make = |what: &str| -> Result<(String, Version)> {
-            let namespace = format!("{what}-{short}");
-            let version = chat(root, &namespace, "v1", "v1")?;
-            Ok((namespace, version))
-        };
+        let make = |what: &str| good(root, &format!("{what}-{short}"));
         let (ns, v) = make("digest")?;
         all.push(fails(ns, &v.say(file, "sha256", json!("0".repeat(64))), &["TG-2017"]));
         // The digest of another file of the same version.
@@ -88,11 +89,7 @@ fn digests(root: &Path) -> Result<Vec<Fault>> {
 fn contents(root: &Path) -> Result<Vec<Fault>> {
     let mut all = Vec::new();
     for (file, short) in FILES {
-        let make = |what: &str| -> Result<(String, Version)> {
-            let namespace = format!("{what}-{short}");
-            let version = chat(root, &namespace, "v1", "v1")?;
-            Ok((namespace, version))
-        };
+        let make = |what: &str| good(root, &format!("{what}-{short}"));
         if file != "chat_template.jinja" {
             let (ns, v) = make("blank")?;
             all.push(fails(ns, &v.write(file, " ")?, &["TG-20"]));
