@@ -24,6 +24,9 @@ const NS: &str = "live";
 const GRACE: Duration = Duration::from_secs(2);
 /// How long a part that hangs may be taken for one that works: what the documentation of conditions states.
 const HANG: Duration = Duration::from_secs(12);
+/// How long a worker that died without a word, and does not come back, is taken for one that works: the term of its lease, as
+/// the documentation of conditions states, and the interval of the looks.
+const LEASE: Duration = Duration::from_millis(7500);
 /// Longest wait for a cause, or until all is well again; a bound for slow machines.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -78,7 +81,7 @@ impl Fault {
             PoolBeyondMaxWorkers => Named::Object("workerpools/q", &["max-workers"]),
             WorkerKilled => Named::Nothing,
             WorkerHangs => Named::Object("workerpools/q", &["0 of 1"]),
-            WorkerCannotStart => Named::Object("workerpools/q", &["times in a row"]),
+            WorkerCannotStart => Named::Object("workerpools/q", &["0 of 1", "times in a row"]),
             FilesGoneAndWorkerKilled => Named::Object("workerpools/q", &["TG-2014", "TG-2013"]),
             FilesChangedAndWorkerKilled => Named::Object("workerpools/q", &["TG-2017", "TG-2016"]),
             WorkerTokenRevoked => Named::Nothing,
@@ -94,6 +97,7 @@ impl Fault {
     fn grace(self) -> Duration {
         match self {
             WorkerHangs | GatewayHangs => HANG,
+            WorkerCannotStart => LEASE,
             _ => GRACE,
         }
     }
