@@ -1,4 +1,6 @@
 //! What a look means: which promises of `Ready` the answers break, and whether a cause is named. Pure.
+use std::time::Instant;
+
 use serde_json::Value;
 
 use super::look::{Answer, Seen, condition, text};
@@ -20,6 +22,11 @@ fn good(answer: &Answer) -> bool {
     answer.status == 200 || answer.status == 429
 }
 
+/// When the first request of a look failed.
+pub fn first_failure(seen: &Seen) -> Option<Instant> {
+    seen.answers.iter().filter(|a| !good(a)).map(|a| a.at).min()
+}
+
 /// Every promise of `Ready` that this look saw broken.
 pub fn broken(seen: &Seen) -> Vec<Broken> {
     let mut all = Vec::new();
@@ -33,7 +40,7 @@ pub fn broken(seen: &Seen) -> Vec<Broken> {
         match object.split('/').next().unwrap_or_default() {
             "models" => {
                 for answer in seen.answers.iter().filter(|a| !good(a)) {
-                    say(format!("{answer:?}"));
+                    say(answer.to_string());
                 }
             }
             "workerpools" => pool(spec, object, seen, &mut say),
@@ -71,7 +78,7 @@ fn release(spec: &Value, answers: &[Answer], say: &mut dyn FnMut(String)) {
             (false, false, _) | (true, _, _) => &[&stable, &candidate],
         };
         if !good(answer) || (answer.status == 200 && !expected.contains(&&answer.version)) {
-            say(format!("{answer:?}, expected one of {expected:?}"));
+            say(format!("{answer}, expected one of {expected:?}"));
         }
     }
 }

@@ -22,6 +22,15 @@ pub struct Answer {
     /// 0 when no answer came.
     pub status: u16,
     pub version: String,
+    /// When it came, or was no longer waited for.
+    pub at: Instant,
+}
+
+impl std::fmt::Display for Answer {
+    /// Without the time: what happened again reads the same.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "tag {:?} was answered {} by version {:?}", self.tag, self.status, self.version)
+    }
 }
 
 /// What is asked of a model at each look.
@@ -31,6 +40,7 @@ pub enum Ask {
     Chat,
     /// So many requests at once by one user: more than the limit of the namespace admits.
     Burst(usize),
+    Nothing,
 }
 
 /// The objects of one namespace, by `<plural>/<name>`.
@@ -113,11 +123,11 @@ impl Looker<'_> {
             headers.push(("x-gray-tag", &tag));
         }
         let sent = self.client.send("/v1/chat/completions", &body, &headers);
-        let answer = match tokio::time::timeout(Duration::from_secs(10), sent).await {
-            Ok(Ok(a)) => Answer { version: a.version().to_owned(), tag: tag.clone(), status: a.status },
-            Ok(Err(_)) | Err(_) => Answer { tag: tag.clone(), status: 0, version: String::new() },
+        let (status, version) = match tokio::time::timeout(Duration::from_secs(10), sent).await {
+            Ok(Ok(a)) => (a.status, a.version().to_owned()),
+            Ok(Err(_)) | Err(_) => (0, String::new()),
         };
-        (namespace, answer)
+        (namespace, Answer { tag, status, version, at: Instant::now() })
     }
 }
 
@@ -126,6 +136,7 @@ fn questions(namespace: &str, ask: Ask) -> Vec<(String, String, usize)> {
     match ask {
         Ask::Chat => (0..8).map(|user| one("", user)).chain([one("v2", 9)]).collect(),
         Ask::Burst(requests) => (0..requests).map(|_| one("", 0)).collect(),
+        Ask::Nothing => Vec::new(),
     }
 }
 

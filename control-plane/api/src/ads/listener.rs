@@ -7,8 +7,10 @@ use tonic::transport::{Server, server::TcpIncoming};
 use super::{AdsServer, drained};
 use crate::fleet::FleetService;
 
-/// A quiet connection is pinged this often, and given up when a ping is not answered for as long.
-const KEEPALIVE: Duration = Duration::from_secs(10);
+/// A quiet connection is pinged this often.
+const KEEPALIVE: Duration = Duration::from_secs(2);
+/// A connection is given up when a ping is not answered for so long: more than Envoy's main thread is busy with one large update.
+const PING_ANSWER: Duration = Duration::from_secs(8);
 /// Streams of one connection: a node opens two.
 const STREAMS_PER_CONNECTION: u32 = 64;
 const HEADER_BYTES: u32 = 16 << 10;
@@ -33,7 +35,7 @@ pub async fn serve(
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE))
-        .http2_keepalive_timeout(Some(KEEPALIVE))
+        .http2_keepalive_timeout(Some(PING_ANSWER))
         .max_concurrent_streams(STREAMS_PER_CONNECTION)
         .http2_max_header_list_size(HEADER_BYTES)
         .add_service(ads)

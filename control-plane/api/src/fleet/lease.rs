@@ -6,7 +6,10 @@ use chrono::Utc;
 use tidegate_policy::ports::{FleetStore, LeaseOutcome, StoreError, WorkerLease};
 use tokio::time::Instant;
 
-use super::report::{Facts, WorkerState};
+use super::{
+    gone::Last,
+    report::{Facts, WorkerState},
+};
 use crate::ads::Refusal;
 
 /// Waits between attempts while the store is away.
@@ -44,6 +47,13 @@ impl LeaseKeeper {
             return Ok(());
         }
         self.write().await
+    }
+
+    /// Whose lease is held. None: no lease, or the worker gave it up.
+    pub fn last(&self) -> Option<Last> {
+        let (facts, _) = self.held.as_ref().filter(|(facts, _)| facts.state != WorkerState::Draining)?;
+        let (node_id, incarnation) = (self.node_id.clone(), facts.incarnation.clone());
+        Some(Last { node_id, incarnation, address: facts.address })
     }
 
     /// When [`Self::retry`] is due.

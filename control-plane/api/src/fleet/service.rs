@@ -17,7 +17,7 @@ use tokio::{
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming, metadata::MetadataMap};
 
-use super::{lease::LeaseKeeper, report};
+use super::{gone, lease::LeaseKeeper, report};
 use crate::{
     ads::{Authenticated, Place, Places, Refusal, authenticate, drained, remember, unreadable},
     nodes::{Door, NodeRegistry},
@@ -118,7 +118,12 @@ impl Fleet for FleetService {
         let (directives, outbound) = mpsc::channel(4);
         let inbound = request.into_inner();
         tokio::spawn(async move {
-            let refusal = run(&shared, &caller, inbound, &directives).await;
+            let interval = shared.settings.interval;
+            let mut keeper = LeaseKeeper::new(shared.store.clone(), caller.identity.node_id.clone(), interval);
+            let refusal = run(&shared, &caller, (inbound, &directives), &mut keeper).await;
+            if let (None, Some(last)) = (&refusal, keeper.last()) {
+                tokio::spawn(gone::release_if_gone(shared.store.clone(), last, shared.drain.clone()));
+            }
             if let Some(refusal) = refusal {
                 let node = &caller.identity.node_id;
                 // A worker comes back at once: it is told here when the reason is news.
@@ -139,13 +144,11 @@ impl Fleet for FleetService {
 async fn run(
     shared: &Shared,
     caller: &Authenticated,
-    mut inbound: Streaming<WorkerReport>,
-    directives: &mpsc::Sender<Result<Directive, Status>>,
+    (mut inbound, directives): (Streaming<WorkerReport>, &mpsc::Sender<Result<Directive, Status>>),
+    keeper: &mut LeaseKeeper,
 ) -> Option<Refusal> {
-    let interval = shared.settings.interval;
-    let report_interval_ms = u32::try_from(interval.as_millis()).unwrap_or(u32::MAX);
+    let report_interval_ms = u32::try_from(shared.settings.interval.as_millis()).unwrap_or(u32::MAX);
     directives.send(Ok(Directive { report_interval_ms, drain: false })).await.ok()?;
-    let mut keeper = LeaseKeeper::new(shared.store.clone(), caller.identity.node_id.clone(), interval);
     let mut drain = shared.drain.clone();
     let mut recheck = tokio::time::interval(shared.settings.recheck_token);
     let ticket = shared.nodes.connect_worker(caller.identity.clone());
@@ -165,7 +168,6 @@ async fn run(
                     }
                     Err(refusal) => Err(refusal),
                 },
-                // The lease stays until it expires.
                 Ok(None) => return None,
                 Err(status) => Err(Refusal::BadReport { what: unreadable(&status)? }),
             },

@@ -40,19 +40,40 @@ fn report(node: &str, address: &str) -> WorkerReport {
 }
 
 #[tokio::test]
-async fn a_report_becomes_a_lease_that_outlives_the_stream() {
+async fn a_report_becomes_a_lease_that_outlives_the_stream_while_somebody_listens_at_its_address() {
     let server = Server::start().await;
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
     let mut worker = Worker::open(&server, "tgn_w1").await;
     assert_eq!(worker.next().await.unwrap(), Directive { report_interval_ms: 200, drain: false });
-    worker.reports.send(report("w1", "127.0.0.1:4001")).await.unwrap();
+    worker.reports.send(report("w1", &address.to_string())).await.unwrap();
     eventually("the lease is held", || server.leases.get("w1").is_some()).await;
     let lease = server.leases.get("w1").unwrap();
-    assert_eq!((lease.ready, lease.address.port(), lease.versions[0].name.as_str()), (true, 4001, "v1"));
+    assert_eq!((lease.ready, lease.address, lease.versions[0].name.as_str()), (true, address, "v1"));
     let seen = server.nodes.get("w1").unwrap().worker.unwrap();
     assert_eq!((seen.connected, seen.state.as_str(), seen.versions[0].state.as_str()), (true, "Ready", "Serving"));
     drop(worker);
     eventually("the stream's end is known", || !server.nodes.get("w1").unwrap().worker.unwrap().connected).await;
+    tokio::time::sleep(Duration::from_millis(1500)).await;
     assert!(server.leases.get("w1").is_some(), "the lease must live on until it expires");
+}
+
+#[tokio::test]
+async fn a_worker_whose_stream_ended_and_whose_port_refuses_is_gone_at_once() {
+    let server = Server::start().await;
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut worker = Worker::open(&server, "tgn_w1").await;
+    worker.next().await.unwrap();
+    worker.reports.send(report("w1", &address.to_string())).await.unwrap();
+    eventually("the lease is held", || server.leases.get("w1").is_some()).await;
+    drop(worker);
+    tokio::time::sleep(Duration::from_millis(150)).await;
+    // As when a process dies: the listener goes a moment after the stream.
+    drop(listener);
+    let ended = std::time::Instant::now();
+    eventually("the lease is gone", || server.leases.get("w1").is_none()).await;
+    assert!(ended.elapsed() < Duration::from_millis(1500), "{:?}", ended.elapsed());
 }
 
 #[tokio::test]
