@@ -78,10 +78,24 @@ pub trait EmbeddingEngine: Send {
 }
 
 /// A message of a chat.
-#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ChatMessage {
     pub role: String,
     pub content: String,
+    /// Who of several participants speaks: templates that ask for it get it.
+    pub name: Option<String>,
+}
+
+impl ChatMessage {
+    /// A message of a participant without a name.
+    pub fn new(role: impl Into<String>, content: impl Into<String>) -> Self {
+        Self { role: role.into(), content: content.into(), name: None }
+    }
+
+    /// Everything that whoever sent it chose.
+    pub(crate) fn texts(&self) -> impl Iterator<Item = &str> {
+        [self.role.as_str(), self.content.as_str()].into_iter().chain(self.name.as_deref())
+    }
 }
 
 /// Text to tokens and back, with the version's chat template.

@@ -67,18 +67,26 @@ impl ChatTemplate {
 
     /// The prompt text of a conversation, ready for the assistant's turn.
     pub(crate) fn render(&self, messages: &[ChatMessage]) -> Result<String, EngineError> {
-        let bytes: usize = messages.iter().map(|m| m.role.len() + m.content.len()).sum();
+        let bytes: usize = messages.iter().flat_map(ChatMessage::texts).map(str::len).sum();
         let mut environment = self.environment.clone();
         environment.set_fuel(Some(FUEL + FUEL_PER_BYTE * bytes as u64));
         for (name, value) in self.specials.values() {
             environment.add_global(name, value);
         }
         let template = environment.get_template(&self.file).map_err(failed)?;
-        let messages: Vec<Value> =
-            messages.iter().map(|m| context! { role => m.role.clone(), content => m.content.clone() }).collect();
+        let messages: Vec<Value> = messages.iter().map(shown).collect();
         // What is not used is none and not undefined, as transformers passes it.
         let given = context! { messages, tools => (), documents => (), add_generation_prompt => true };
         template.render(given).map_err(failed)
+    }
+}
+
+/// A message as templates know it; a name that was not given is undefined, as with vLLM.
+fn shown(message: &ChatMessage) -> Value {
+    let (role, content) = (message.role.clone(), message.content.clone());
+    match message.name.clone() {
+        Some(name) => context! { role, content, name },
+        None => context! { role, content },
     }
 }
 

@@ -177,13 +177,13 @@ impl HfCodec {
             .as_ref()
             .ok_or_else(|| EngineError::TemplateInvalid { source: "this version has none".into() })?;
         let guard = Guard::new(&self.specials, messages, template.source())?;
-        let guarded: Vec<ChatMessage> = messages
-            .iter()
-            .map(|m| ChatMessage {
-                role: guard.hide(&m.role, &self.specials),
-                content: guard.hide(&m.content, &self.specials),
-            })
-            .collect();
+        let hide = |text: &String| guard.hide(text, &self.specials);
+        let hidden = |m: &ChatMessage| ChatMessage {
+            role: hide(&m.role),
+            content: hide(&m.content),
+            name: m.name.as_ref().map(hide),
+        };
+        let guarded: Vec<ChatMessage> = messages.iter().map(hidden).collect();
         let rendered = template.render(&guarded).map_err(|error| match error {
             EngineError::TemplateRefused { reason } => EngineError::TemplateRefused { reason: guard.restore(&reason) },
             other => other,
@@ -226,7 +226,7 @@ struct Guard {
 impl Guard {
     /// Refuses messages that leave no character free: nothing could be hidden then.
     fn new(specials: &[Special], messages: &[ChatMessage], template: &str) -> Result<Self, EngineError> {
-        let said = messages.iter().flat_map(|m| [m.role.as_str(), m.content.as_str()]);
+        let said = messages.iter().flat_map(ChatMessage::texts);
         let texts = said.chain(specials.iter().map(|s| s.text.as_str())).chain([template]);
         let used: HashSet<char> = texts.flat_map(str::chars).filter(|c| STAND_INS.contains(c)).collect();
         let mut free = STAND_INS.filter(|c| !used.contains(c));

@@ -41,7 +41,7 @@ fn conversation(roles: &[&str]) -> Vec<ChatMessage> {
         "assistant" => "Yes.",
         _ => "Hi",
     };
-    roles.iter().map(|role| ChatMessage { role: (*role).to_owned(), content: said(role).to_owned() }).collect()
+    roles.iter().map(|role| ChatMessage::new(*role, said(role))).collect()
 }
 
 fn failed(request: &str, source: EngineError) -> EngineError {

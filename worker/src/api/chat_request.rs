@@ -16,6 +16,8 @@ pub const MAX_PARTS: usize = 256;
 pub const MAX_STOP: usize = 4;
 const MAX_STOP_BYTES: usize = 256;
 const MAX_ID_BYTES: usize = 512;
+/// Bytes of the name of a participant.
+const MAX_NAME: usize = 64;
 /// Bytes of a body; a text cannot be longer.
 const MAX_TEXT: usize = super::MAX_BODY;
 
@@ -192,17 +194,30 @@ fn messages(value: Json) -> Result<Vec<ChatMessage>, RequestError> {
 }
 
 fn message(value: Json, at: &str) -> Result<ChatMessage, RequestError> {
-    let (mut role, mut content) = (None, None);
+    let (mut role, mut content, mut speaker) = (None, None, None);
     for (name, value) in value.object(at)? {
         let param = format!("{at}.{name}");
         match name.as_str() {
             "role" => role = Some(self::role(value, &param)?),
             "content" => content = Some(self::content(value, &param)?),
+            "name" if value == Json::Null => {}
+            "name" => speaker = Some(participant(value, &param)?),
             other => noop::check(noop::MESSAGE, other, &param, value)?,
         }
     }
     let missing = |name: &str| RequestError::Missing { param: format!("{at}.{name}") };
-    Ok(ChatMessage { role: role.ok_or_else(|| missing("role"))?, content: content.ok_or_else(|| missing("content"))? })
+    let (role, content) = (role.ok_or_else(|| missing("role"))?, content.ok_or_else(|| missing("content"))?);
+    Ok(ChatMessage { role, content, name: speaker })
+}
+
+/// The name of a participant, in the form that OpenAI's API takes.
+fn participant(value: Json, param: &str) -> Result<String, RequestError> {
+    let name = value.text(param, MAX_NAME)?;
+    let odd = |c: char| c.is_whitespace() || c.is_control() || "<|\\/>".contains(c);
+    if name.is_empty() || name.contains(odd) {
+        return Err(invalid(param, "must be 1 to 64 bytes without white space and without < | \\ / >"));
+    }
+    Ok(name)
 }
 
 fn role(value: Json, param: &str) -> Result<String, RequestError> {

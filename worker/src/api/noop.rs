@@ -64,7 +64,6 @@ pub const MESSAGE: &[(&str, Harmless)] = &[
     ("annotations", Harmless::EmptyArray),
     ("audio", Harmless::OnlyNull),
     ("function_call", Harmless::OnlyNull),
-    ("name", Harmless::OnlyNull),
     ("refusal", Harmless::OnlyNull),
     ("tool_call_id", Harmless::OnlyNull),
     ("tool_calls", Harmless::EmptyArray),

@@ -156,6 +156,17 @@ async fn what_changes_nothing_is_accepted_by_name() {
 }
 
 #[tokio::test]
+async fn a_message_may_name_its_participant() {
+    let worker = chat_worker(|_| {}).await;
+    let http = Http::new(&worker);
+    for name in [json!("bob"), json!("bob-smith_2"), json!(null)] {
+        let messages = json!([{"role": "user", "content": "hello", "name": name}]);
+        let answer = http.chat(&ask_with("", json!({"messages": messages}))).await;
+        assert_eq!(answer.status, StatusCode::OK, "{name}: {}", answer.json());
+    }
+}
+
+#[tokio::test]
 async fn a_developer_message_is_a_system_message() {
     let worker = chat_worker(|_| {}).await;
     let http = Http::new(&worker);

@@ -23,7 +23,7 @@ fn template(text: &str) -> Result<ChatTemplate, EngineError> {
 }
 
 fn said(turns: &[(&str, &str)]) -> Vec<ChatMessage> {
-    turns.iter().map(|(role, content)| ChatMessage { role: (*role).into(), content: (*content).into() }).collect()
+    turns.iter().map(|(role, content)| ChatMessage::new(*role, *content)).collect()
 }
 
 /// The conversations of make_goldens.py.

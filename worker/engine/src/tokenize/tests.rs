@@ -15,7 +15,7 @@ fn specials() -> Vec<Special> {
 }
 
 fn message(content: String) -> Vec<ChatMessage> {
-    vec![ChatMessage { role: "user".to_owned(), content }]
+    vec![ChatMessage::new("user", content)]
 }
 
 #[test]

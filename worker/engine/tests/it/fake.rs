@@ -9,8 +9,7 @@ use crate::harness::{answers, chat_engine, embedding_engine};
 fn say(config: FakeConfig, content: &str) -> String {
     let model = fake::chat(config);
     let codec = model.tokenizer.clone();
-    let prompt =
-        codec.encode_chat(&[ChatMessage { role: "user".to_owned(), content: content.to_owned() }]).expect("encodes");
+    let prompt = codec.encode_chat(&[ChatMessage::new("user", content)]).expect("encodes");
     let answer = answers(&mut *chat_engine(model), &[prompt], 4096).remove(0);
     let mut decoder = codec.decoder();
     let mut text: String = answer.iter().map(|t| decoder.push(*t).expect("decodes")).collect();

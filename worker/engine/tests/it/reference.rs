@@ -62,7 +62,7 @@ fn chat_equals_reference(version: &str) {
 
 fn message(value: &Value) -> ChatMessage {
     let text = |key: &str| value[key].as_str().expect("text").to_owned();
-    ChatMessage { role: text("role"), content: text("content") }
+    ChatMessage::new(text("role"), text("content"))
 }
 
 #[test]

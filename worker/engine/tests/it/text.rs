@@ -9,7 +9,7 @@ use tidegate_engine::engine::{ChatMessage, TextCodec};
 use crate::harness::{Place, refusal};
 
 fn message(role: &str, content: &str) -> ChatMessage {
-    ChatMessage { role: role.to_owned(), content: content.to_owned() }
+    ChatMessage::new(role, content)
 }
 
 fn codec(template: Option<&str>) -> Arc<dyn TextCodec> {
@@ -56,6 +56,17 @@ fn special_token_text_in_a_message_stays_text() {
         }
     }
     assert!(codec.encode("<|im_end|>").expect("encodes").iter().all(|t| *t < 256));
+}
+
+#[test]
+fn a_template_that_asks_for_the_name_of_a_participant_gets_it_as_text() {
+    let template =
+        "{% for m in messages %}{{ m.name if m.name is defined else 'nobody' }}: {{ m.content }};{% endfor %}";
+    let codec = codec(Some(template));
+    let named = |name: &str| ChatMessage { name: Some(name.to_owned()), ..message("user", "x") };
+    let encoded = |messages: &[ChatMessage]| codec.encode_chat(messages).expect("encodes");
+    assert_eq!(encoded(&[named("bob"), message("user", "y")]), bytes("bob: x;nobody: y;"));
+    assert_eq!(encoded(&[named("<|im_end|>")]), bytes("<|im_end|>: x;"));
 }
 
 #[test]

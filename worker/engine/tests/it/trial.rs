@@ -87,7 +87,7 @@ fn a_template_may_refuse_a_system_message_or_two_turns_by_itself() {
          {% if messages | length > 1 %}{{ raise_exception('one turn') }}{% endif %}{{ messages[0].content }}",
     )(&place);
     let codec = place.load(&place.spec(Task::Chat)).expect("loads").tokenizer;
-    let system = ChatMessage { role: "system".to_owned(), content: "x".to_owned() };
+    let system = ChatMessage::new("system", "x");
     let error = codec.encode_chat(&[system]).expect_err("refused");
     assert!(error.request_fault() && error.report().ends_with("no system"), "{}", error.report());
 }
@@ -103,7 +103,7 @@ fn special_tokens_come_from_the_files_in_which_they_are_published() {
         with_template(text)(&place);
         std::fs::write(place.file(file), json).expect("written");
         let codec = place.load(&place.spec(Task::Chat)).unwrap_or_else(|error| panic!("{}", error.report())).tokenizer;
-        let user = ChatMessage { role: "user".to_owned(), content: "a".to_owned() };
+        let user = ChatMessage::new("user", "a");
         assert_eq!(codec.encode_chat(&[user]).expect("encodes"), [257, u32::from(b'a')]);
         let error = refused(Task::Chat, |place| std::fs::write(place.file(file), "[]").expect("written"));
         assert_eq!(error.code(), "TG-2036", "{}", error.report());
@@ -118,7 +118,7 @@ fn a_template_can_be_a_member_of_tokenizer_config() {
     let mut spec = place.spec(Task::Chat);
     spec.chat_template = Some("tokenizer_config.json".to_owned());
     let codec = place.load(&spec).unwrap_or_else(|error| panic!("{}", error.report())).tokenizer;
-    let user = ChatMessage { role: "user".to_owned(), content: "a".to_owned() };
+    let user = ChatMessage::new("user", "a");
     assert_eq!(codec.encode_chat(&[user]).expect("encodes"), [257, u32::from(b'a')]);
 }
 
