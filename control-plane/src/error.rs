@@ -77,10 +77,10 @@ pub enum Error {
     )]
     Unproven { url: String, reason: String },
     #[error(
-        "TG-1543 the server at {url} does not know the admin token of {}, which was not sent; name another token with --token-file, or the right server with --server or --data-dir",
-        file.display()
+        "TG-1543 the server at {url} does not know the admin token of {}{}; name another token with --token-file, or the right server with --server or --data-dir",
+        file.display(), if *.sent { "" } else { ", which was not sent" }
     )]
-    UnknownToken { url: String, file: PathBuf },
+    UnknownToken { url: String, file: PathBuf, sent: bool },
     #[error("TG-1540 cannot listen{}", listed(lines))]
     Address { lines: Vec<String> },
     #[error("TG-1531 telemetry could not be set up: {0}")]

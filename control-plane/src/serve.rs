@@ -2,6 +2,7 @@
 //! by one token. It decides nothing itself.
 use std::{
     net::{SocketAddr, TcpListener},
+    path::Path,
     sync::Arc,
     time::Duration,
 };
@@ -18,6 +19,7 @@ use tidegate_policy::{
     explain::GatewayFacts,
     ports::{CredentialStore as _, Source},
 };
+use tidegate_program::text_file;
 use tidegate_store::PgStore;
 use tidegate_translate::{GatewaySettings, Otlp, types::API_KEYS};
 use tidegate_xds::Hub;
@@ -29,7 +31,7 @@ mod parts;
 use crate::{
     addresses, admin_token,
     compile_loop::{CompileLoop, Outputs, Published},
-    config::Settings,
+    config::{Settings, TlsFiles},
     fleet_driver::{FleetDriver, Processes},
     status_writer::{Heard, StatusWriter},
     telemetry,
@@ -52,7 +54,7 @@ const STOP_LIMIT: Duration = Duration::from_secs(8);
 /// When a part cannot start, or ends by itself.
 pub async fn run(settings: Settings) -> Result<()> {
     let telemetry = telemetry::init(&settings)?;
-    let tls = settings.admin_tls.as_ref().map(|files| Tls::from_files(&files.cert, &files.key)).transpose()?;
+    let tls = settings.admin_tls.as_ref().map(read_tls).transpose()?;
     admin::guard_bind(settings.admin_listen, tls.is_some(), true)?;
     let admin_listener = bind("admin REST", settings.admin_listen)?;
     let server = claim(&settings, &admin_listener)?;
@@ -192,6 +194,13 @@ fn tell_where(settings: &Settings, server: &Claim) -> Result<()> {
     }
     let file = settings.server_file();
     admin_token::write_private(&file, &format!("{place:#}\n")).with_context(|| format!("write {}", file.display()))
+}
+
+fn read_tls(files: &TlsFiles) -> Result<Tls> {
+    let read = |path: &Path| {
+        text_file::read(path, text_file::MAX_SMALL).with_context(|| format!("TG-1321 read {}", path.display()))
+    };
+    Ok(Tls::from_pem(&read(&files.cert)?, &read(&files.key)?)?)
 }
 
 fn bind(what: &str, address: SocketAddr) -> Result<TcpListener> {

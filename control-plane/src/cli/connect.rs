@@ -9,7 +9,7 @@ use std::{
 
 use clap::builder::{OsStringValueParser, TypedValueParser as _};
 
-use reqwest::{Method, Url, header};
+use reqwest::{Method, StatusCode, Url, header};
 use serde_json::Value;
 use tidegate_program::text_file;
 use tokio::sync::OnceCell;
@@ -293,10 +293,14 @@ impl Client {
         }
         let prove = async || match self.ask_for_proof(self.token.reveal()).await? {
             Shown::Knows => Ok(()),
-            Shown::Unknown => Err(Error::UnknownToken { url: self.base.to_string(), file: self.token_file.clone() }),
+            Shown::Unknown => Err(self.unknown_token(false)),
         };
         self.proven.get_or_try_init(prove).await?;
         Ok(())
+    }
+
+    fn unknown_token(&self, sent: bool) -> Error {
+        Error::UnknownToken { url: self.base.to_string(), file: self.token_file.clone(), sent }
     }
 
     /// The URL of a path under the server; each segment is escaped.
@@ -355,6 +359,7 @@ impl Client {
             return Ok(Reply { body, warnings });
         }
         match problem(&bytes, status) {
+            Some(_) if status == StatusCode::UNAUTHORIZED => Err(self.unknown_token(true)),
             Some(problem) => Err(Error::Refused(Box::new(problem))),
             None => Err(Error::Answer { url: shown, reason: format!("status {status} without an explanation") }),
         }

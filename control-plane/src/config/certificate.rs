@@ -1,5 +1,5 @@
 //! Whether the certificate of the admin API can serve: what every TLS client would refuse is refused here, before anything
-//! starts. Reads the two files and keeps nothing.
+//! starts. Pure: texts in, a problem out.
 use std::{sync::Arc, time::Duration};
 
 use rustls::{
@@ -16,20 +16,21 @@ const REMEDY: &str = "make one with `openssl req -x509 -newkey ec -pkeyopt ec_pa
                       /CN=tidegate -keyout key.pem -out cert.pem -addext basicConstraints=critical,CA:FALSE -addext \
                       subjectAltName=IP:127.0.0.1,DNS:localhost`";
 
-/// The setting that is wrong and what is wrong with it; files that cannot be read are told elsewhere.
-pub(super) fn problem(files: &TlsFiles, now: Duration) -> Option<(&'static str, String)> {
-    if std::fs::File::open(&files.cert).is_err() || std::fs::File::open(&files.key).is_err() {
-        return None;
-    }
+/// The setting that is wrong and what is wrong with it, of the texts of the two files.
+pub(super) fn problem(
+    files: &TlsFiles,
+    (certificates, private): (&str, &str),
+    now: Duration,
+) -> Option<(&'static str, String)> {
     let (cert, key) = ("admin_tls_cert_file", "admin_tls_key_file");
     let shown = (files.cert.display(), files.key.display());
-    let chain = CertificateDer::pem_file_iter(&files.cert).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(certificates.as_bytes()).collect();
     let chain = match chain {
         Ok(chain) if !chain.is_empty() => chain,
         Ok(_) => return Some((cert, format!("{} holds no certificate in PEM form", shown.0))),
         Err(error) => return Some((cert, format!("{} is not a certificate in PEM form: {error}", shown.0))),
     };
-    let Ok(private) = PrivateKeyDer::from_pem_file(&files.key) else {
+    let Ok(private) = PrivateKeyDer::from_pem_slice(private.as_bytes()) else {
         return Some((key, format!("{} holds no private key in PEM form, or one with a password", shown.1)));
     };
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -82,12 +83,6 @@ mod tests {
     //! Certificates as people make them.
     use super::*;
 
-    fn write(dir: &std::path::Path, name: &str, text: &str) -> std::path::PathBuf {
-        let path = dir.join(name);
-        std::fs::write(&path, text).unwrap();
-        path
-    }
-
     fn at(year: i32) -> Duration {
         use chrono::TimeZone as _;
         Duration::from_secs(
@@ -106,7 +101,7 @@ mod tests {
 
     #[test]
     fn what_no_client_would_take_is_refused_with_the_reason() {
-        let dir = tempfile::tempdir().unwrap();
+        let files = TlsFiles { cert: "cert.pem".into(), key: "key.pem".into() };
         let good = made(|_| {});
         let authority = made(|p| p.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained));
         let client = made(|p| p.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth]);
@@ -128,11 +123,7 @@ mod tests {
         .into_iter()
         .enumerate()
         {
-            let files = TlsFiles {
-                cert: write(dir.path(), &format!("{n}.crt"), cert),
-                key: write(dir.path(), &format!("{n}.key"), key),
-            };
-            let found = problem(&files, at(year));
+            let found = problem(&files, (cert, key), at(year));
             match (&found, said) {
                 (None, None) => {}
                 (Some((key, message)), Some((want, word))) => {

@@ -26,13 +26,16 @@ pub(super) fn check(settings: &Settings, reader: Reader, errors: &mut Vec<Config
         }
     }
     if let Some(tls) = &settings.admin_tls {
-        for (key, path) in [("admin_tls_cert_file", &tls.cert), ("admin_tls_key_file", &tls.key)] {
-            if let Err(error) = text_file::read(path, text_file::MAX_SMALL) {
-                errors.push(ConfigError::missing_file(&place(key), path, &error.to_string()));
-            }
+        let mut read = |key: &str, path: &Path| {
+            let text = text_file::read(path, text_file::MAX_SMALL);
+            text.map_err(|e| errors.push(ConfigError::missing_file(&place(key), path, &e.to_string()))).ok()
+        };
+        let texts = (read("admin_tls_cert_file", &tls.cert), read("admin_tls_key_file", &tls.key));
+        if let (Some(cert), Some(key)) = texts {
+            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
+            let problem = certificate::problem(tls, (&cert, &key), now);
+            errors.extend(problem.map(|(key, why)| ConfigError::certificate(&place(key), why)));
         }
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
-        errors.extend(certificate::problem(tls, now).map(|(key, why)| ConfigError::certificate(&place(key), why)));
     }
     programs(settings, reader, errors);
 }

@@ -268,6 +268,22 @@ fn what_cannot_be_used_is_told_before_anything_starts_and_all_of_it() {
 }
 
 #[test]
+fn a_certificate_that_was_saved_on_windows_is_taken() {
+    let dir = tempfile::tempdir().unwrap();
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let mut given = inputs();
+    for (key, name, text) in [
+        ("admin_tls_cert_file", "cert.pem", made.cert.pem()),
+        ("admin_tls_key_file", "key.pem", made.signing_key.serialize_pem()),
+    ] {
+        let path = dir.path().join(name);
+        std::fs::write(&path, format!("\u{feff}{}", text.replace('\n', "\r\n"))).unwrap();
+        given.flags.insert(key, vec![path.display().to_string()]);
+    }
+    Settings::resolve(&given).unwrap();
+}
+
+#[test]
 fn addresses_that_cannot_be_had_together_are_a_contradiction() {
     for (a, b, both) in [
         ("127.0.0.1:1000", "127.0.0.1:1000", false),

@@ -1,5 +1,5 @@
 //! The admin API on a socket, with or without TLS. Beyond loopback it is served only with TLS and a token.
-use std::{future::Future, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::Router;
 use axum_server::{Handle, tls_rustls::RustlsConfig};
@@ -42,15 +42,15 @@ pub struct Tls {
 }
 
 impl Tls {
-    /// From PEM files.
+    /// From the text of PEM files.
     ///
     /// # Errors
-    /// [`BindError::Tls`] when a file is missing or is no PEM, or when the key does not fit the certificate.
-    pub fn from_files(certificates: &Path, key: &Path) -> Result<Self, BindError> {
+    /// [`BindError::Tls`] when one is no PEM, or when the key does not fit the certificate.
+    pub fn from_pem(certificates: &str, key: &str) -> Result<Self, BindError> {
         let wrong = |e: rustls::pki_types::pem::Error| BindError::Tls(Box::new(e));
-        let chain = CertificateDer::pem_file_iter(certificates).map_err(wrong)?;
+        let chain = CertificateDer::pem_slice_iter(certificates.as_bytes());
         let chain = chain.collect::<Result<Vec<_>, _>>().map_err(wrong)?;
-        let key = PrivateKeyDer::from_pem_file(key).map_err(wrong)?;
+        let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(wrong)?;
         let names = chain.first().map(names).unwrap_or_default();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut config = rustls::ServerConfig::builder_with_provider(provider)

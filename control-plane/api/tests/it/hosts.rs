@@ -81,11 +81,7 @@ async fn beyond_loopback_the_certificates_names_and_addresses_are_ours_too() {
     let app = App::start().await;
     let names = ["control.example".to_owned(), "*.pods.example".to_owned()];
     let made = rcgen::generate_simple_self_signed(names).unwrap();
-    let dir = tempfile::tempdir().unwrap();
-    let (cert, key) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
-    std::fs::write(&cert, made.cert.pem()).unwrap();
-    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
-    let tls = Tls::from_files(&cert, &key).unwrap();
+    let tls = Tls::from_pem(&made.cert.pem(), &made.signing_key.serialize_pem()).unwrap();
     let on = |address: &str| {
         let hosts = Hosts::new(address.parse::<IpAddr>().unwrap(), &[], Some(&tls));
         App { router: router(AdminState { hosts, ..app.state.clone() }), ..app.clone() }

@@ -1,5 +1,5 @@
 //! Readiness, an absent database, the socket, TLS.
-use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::body::Body;
 use http::{Method, Request};
@@ -127,24 +127,23 @@ async fn it_serves_on_a_socket_and_stops_when_asked() {
 
 #[test]
 fn a_certificate_that_cannot_be_used_is_refused() {
-    let dir = tempfile::tempdir().unwrap();
-    let (cert, key) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
-    let code = |c: &Path, k: &Path| Tls::from_files(c, k).unwrap_err().code();
-    assert_eq!(code(&cert, &key), "TG-1321", "missing");
-    std::fs::write(&cert, "not a certificate").unwrap();
-    std::fs::write(&key, "not a key").unwrap();
-    assert_eq!(code(&cert, &key), "TG-1321", "no PEM");
+    let made = |name: &str| rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
+    let (one, other) = (made("localhost"), made("localhost"));
+    let key = one.signing_key.serialize_pem();
+    for (cert, key, why) in [
+        ("", "", "empty"),
+        ("not a certificate", "not a key", "no PEM"),
+        (&other.cert.pem(), key.as_str(), "the key of another"),
+    ] {
+        assert_eq!(Tls::from_pem(cert, key).unwrap_err().code(), "TG-1321", "{why}");
+    }
 }
 
 #[tokio::test]
 async fn over_tls_it_answers_whoever_trusts_its_certificate() {
     let app = App::start().await;
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    let dir = tempfile::tempdir().unwrap();
-    let (cert, key) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
-    std::fs::write(&cert, made.cert.pem()).unwrap();
-    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
-    let tls = Tls::from_files(&cert, &key).unwrap();
+    let tls = Tls::from_pem(&made.cert.pem(), &made.signing_key.serialize_pem()).unwrap();
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = listener.local_addr().unwrap();
     let served = tokio::spawn(serve(listener, app.router.clone(), Some(tls), std::future::pending()));
