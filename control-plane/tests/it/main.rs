@@ -5,5 +5,6 @@ mod examples;
 mod private_stack;
 mod refusals;
 mod scene;
+mod start_up;
 mod stopping;
 mod supervisor;
