@@ -12,7 +12,7 @@ use opentelemetry::{
     metrics::{Counter, Histogram},
 };
 use tidegate_api::{
-    ads::{GATEWAY_GROUP, now_ms, worker_group},
+    ads::{GATEWAY_GROUP, SECONDS, now_ms, worker_group},
     credentials::TokenTable,
 };
 use tidegate_policy::{
@@ -76,7 +76,7 @@ pub struct CompileLoop {
 impl CompileLoop {
     pub fn new(store: PgStore, settings: GatewaySettings, outputs: Outputs) -> Self {
         let meter = opentelemetry::global::meter("tidegate");
-        let took = meter.f64_histogram("tidegate_compile_duration").with_unit("s");
+        let took = meter.f64_histogram("tidegate_compile_duration").with_unit("s").with_boundaries(SECONDS.to_vec());
         let took = took.with_description("From reading the store to publishing").build();
         let failures =
             meter.u64_counter("tidegate_compile_failures").with_description("Reads of the store that failed").build();

@@ -97,6 +97,11 @@ async fn one_trace_id_goes_through_envoy_worker_and_engine_step() -> Result<()> 
     let (status, text) = tidegate.admin("GET", "/metrics", None).await?;
     let text = text.as_str().unwrap_or_default().to_owned();
     ensure!(status == 200 && text.contains("# TYPE tidegate_"), "{text}");
+    for duration in ["compile", "ads_push"] {
+        let bucket = format!("tidegate_{duration}_duration_seconds_bucket");
+        let fits = |line: &str| line.starts_with(&bucket) && line.contains("le=\"0.5\"") && !line.ends_with(" 0");
+        ensure!(text.lines().any(fits), "{duration} has no bucket for half a second:\n{text}");
+    }
     server.abort();
     Ok(())
 }

@@ -17,6 +17,9 @@ pub(crate) struct Metrics {
     push_seconds: Histogram<f64>,
 }
 
+/// Bounds of the buckets of durations, seconds.
+pub const SECONDS: [f64; 12] = [0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0];
+
 impl Metrics {
     pub fn new() -> Self {
         let meter = global::meter("tidegate");
@@ -32,6 +35,7 @@ impl Metrics {
             push_seconds: meter
                 .f64_histogram("tidegate_ads_push_duration")
                 .with_unit("s")
+                .with_boundaries(SECONDS.to_vec())
                 .with_description("From the publication of a change to the ACK of a node")
                 .build(),
         }

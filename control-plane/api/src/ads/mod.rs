@@ -17,6 +17,7 @@ mod stream;
 pub use clock::now_ms;
 pub use identity::{GATEWAY_GROUP, group_of, worker_group};
 pub use listener::{ServeError, serve};
+pub use metrics::SECONDS;
 pub use refusal::Refusal;
 pub use service::{AdsServer, Settings};
 /// What workers are served, by type URL.
