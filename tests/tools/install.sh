@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Installs the real parts that the demo and the tests run into a cache outside the source tree: $TIDEGATE_TOOLS, by default
 # ~/.cache/tidegate/tools. Run it as often as you like: what is there is kept. Everything is pinned and checked by digest except
-# Postgres, which is the distribution's, signed by it.
+# Postgres and PgBouncer, which are the distribution's, signed by it.
 #
 #   tests/tools/install.sh              everything
-#   tests/tools/install.sh envoy        one part: postgres | envoy | onnxruntime | models | openai | api-tools | spectral | bench-peer
-#   tests/tools/install.sh test         everything, and what only tests need: api-tools, spectral
+#   tests/tools/install.sh envoy        one part: postgres | envoy | onnxruntime | models | openai | api-tools | spectral | pgbouncer |
+#                                       bench-peer
+#   tests/tools/install.sh test         everything, and what only tests need: api-tools, spectral, pgbouncer
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -93,6 +94,38 @@ install_openai() {
     rm -rf "$work"
 }
 
+# PgBouncer of the distribution, or nothing.
+pgbouncer_bin() {
+    local program
+    for program in "$(command -v pgbouncer || true)" /usr/sbin/pgbouncer "$tools/pgbouncer/pgbouncer"; do
+        if [ -x "$program" ]; then echo "$program"; return; fi
+    done
+}
+
+# Installed nowhere, started by no init system: the packages are unpacked into the cache, with the libraries that are missing here.
+install_pgbouncer() {
+    command -v apt-get >/dev/null || { echo "no pgbouncer here, and no apt-get to get one"; return 1; }
+    if [ "$(id -u)" = 0 ]; then apt-get update -qq; fi
+    local work names
+    work=$(mktemp -d "$tools/.pgbouncer.XXXXXX")
+    names=$(apt-get -s install --no-install-recommends pgbouncer | awk '/^Inst/ { print $2 }')
+    [ -n "$names" ] || { echo "the package lists know no pgbouncer; run 'apt-get update' as root once"; return 1; }
+    (cd "$work" && chmod 755 . && apt-get download -qq $names)
+    mkdir "$work/part"
+    for package in "$work"/*.deb; do dpkg -x "$package" "$work/part"; done
+    # The tests run it as the user of their Postgres.
+    chmod -R a+rX "$work/part"
+    cat > "$work/part/pgbouncer" <<'END'
+#!/bin/sh
+here=$(dirname "$0")
+LD_LIBRARY_PATH=$(echo "$here"/usr/lib/*-linux-gnu):$LD_LIBRARY_PATH exec "$here/usr/sbin/pgbouncer" "$@"
+END
+    chmod 755 "$work/part/pgbouncer"
+    "$work/part/pgbouncer" --version
+    publish pgbouncer "$work/part"
+    rm -rf "$work"
+}
+
 # api-tools and spectral: only tests need them, so `make demo` does not wait for them.
 install_api-tools() {
     local work
@@ -160,14 +193,23 @@ install_postgres() {
 # part NAME WHAT REMEDY FILE...: installs one part with a progress line, unless it is there.
 part() {
     local name=$1 what=$2 remedy=$3 began=$SECONDS
-    if [ "$name" = postgres ]; then
-        [ -n "$(postgres_bin)" ] && { say "$name" "ready: $(postgres_bin)"; return; }
+    local there=""
+    case $name in
+        postgres) there=$(postgres_bin) ;;
+        pgbouncer) there=$(pgbouncer_bin) ;;
+    esac
+    if [ -n "$there" ]; then
+        say "$name" "ready: $there"
+        return
     elif pinned "$name" "${@:4}"; then
         say "$name" "ready: $what"
         return
     fi
     say "$name" "installing $what ..."
-    if [ "$name" != postgres ]; then python_ok > "$logs/$name.log" 2>&1 || fail "$name" "$python_remedy"; fi
+    case $name in
+        postgres | pgbouncer) : > "$logs/$name.log" ;;
+        *) python_ok > "$logs/$name.log" 2>&1 || fail "$name" "$python_remedy" ;;
+    esac
     # A process of its own: inside `||` a shell would go on after an error.
     "$here/install.sh" --now "$name" >> "$logs/$name.log" 2>&1 || fail "$name" "$remedy"
     say "$name" "ready: $what ($((SECONDS - began)) s)"
@@ -183,8 +225,9 @@ one() {
         openai) part openai "the OpenAI Python client" "$online" "$here/requirements-openai.txt" ;;
         api-tools) part api-tools "schemathesis and openapi-python-client" "$online" "$here/requirements-api-tools.txt" ;;
         spectral) part spectral "Spectral 6.16.3 with a Node.js of its own" "$online" "$here/requirements-node.txt" "$here/spectral/package-lock.json" ;;
+        pgbouncer) part pgbouncer "PgBouncer" "install it (Debian: apt-get install pgbouncer), or put it on PATH" ;;
         bench-peer) part bench-peer "FastAPI and uvicorn, the peer of a benchmark" "$online" "$here/../bench/peers/requirements.txt" ;;
-        *) echo "unknown part $1: postgres | envoy | onnxruntime | models | openai | api-tools | spectral | bench-peer" >&2; exit 2 ;;
+        *) echo "unknown part $1: postgres | envoy | onnxruntime | models | openai | api-tools | spectral | pgbouncer | bench-peer" >&2; exit 2 ;;
     esac
 }
 
@@ -193,7 +236,7 @@ if [ "${1:-}" = --now ]; then
     exit
 fi
 parts=(postgres envoy onnxruntime models openai)
-[ "${1:-}" != test ] || { parts+=(api-tools spectral); shift; }
+[ "${1:-}" != test ] || { parts+=(api-tools spectral pgbouncer); shift; }
 if [ $# -gt 0 ]; then
     for name in "$@"; do one "$name"; done
     exit

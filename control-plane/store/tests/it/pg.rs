@@ -46,8 +46,8 @@ fn shared() -> Server {
     receiver.recv().unwrap()
 }
 
-/// `$TIDEGATE_TOOLS`, or `~/.cache/tidegate/tools`: there `make tools` unpacks Postgres for a user who may not install it.
-fn tools() -> PathBuf {
+/// `$TIDEGATE_TOOLS`, or `~/.cache/tidegate/tools`: there packages are unpacked that are not installed.
+pub fn tools() -> PathBuf {
     let home = || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cache/tidegate/tools");
     std::env::var_os("TIDEGATE_TOOLS").map_or_else(home, PathBuf::from)
 }

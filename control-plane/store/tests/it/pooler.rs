@@ -1,5 +1,5 @@
 //! Poolers: named as such where they take sessions apart, used where they leave them whole. A server of a few lines says what a pooler
-//! may say; the real PgBouncer is asked too where it is installed.
+//! may say, and the real PgBouncer does it (`tests/tools/install.sh pgbouncer`).
 use std::{
     os::unix::process::CommandExt,
     path::PathBuf,
@@ -171,10 +171,11 @@ struct PgBouncer {
     dir: tempfile::TempDir,
 }
 
-fn installed() -> Option<PathBuf> {
+fn program() -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let folders = std::env::split_paths(&path).chain(["/usr/sbin".into()]);
-    folders.map(|dir| dir.join("pgbouncer")).find(|program| program.is_file())
+    let folders = std::env::split_paths(&path).chain(["/usr/sbin".into(), pg::tools().join("pgbouncer")]);
+    let mut programs = folders.map(|dir| dir.join("pgbouncer"));
+    programs.find(|program| program.is_file()).expect("PgBouncer: run tests/tools/install.sh pgbouncer")
 }
 
 impl PgBouncer {
@@ -222,10 +223,7 @@ impl Drop for PgBouncer {
 
 #[tokio::test]
 async fn the_real_pgbouncer_is_refused_by_name_per_transaction_and_used_per_session() {
-    let Some(program) = installed() else {
-        println!("pgbouncer is not installed: only the scripted server was asked");
-        return;
-    };
+    let program = program();
     let server = pg::Server::start(&[]);
     let database = server.database();
     for mode in ["transaction", "statement"] {
