@@ -197,7 +197,7 @@ const STUCK: &str =
 fn version(status: VersionStatus, table: &Table) -> VersionReport {
     if is_stuck(&status, table) {
         let (state, error) = (VersionState::Failed.into(), STUCK.to_owned());
-        return VersionReport { name: status.name, state, digest: status.digest, error };
+        return VersionReport { name: status.name, state, digest: status.digest, error, outdated: false };
     }
     let state = match status.phase {
         VersionPhase::Loading => VersionState::Loading,
@@ -206,7 +206,8 @@ fn version(status: VersionStatus, table: &Table) -> VersionReport {
         VersionPhase::Draining => VersionState::Draining,
         VersionPhase::Failed => VersionState::Failed,
     };
-    VersionReport { name: status.name, state: state.into(), digest: status.digest, error: status.error }
+    let VersionStatus { name, digest, error, outdated, .. } = status;
+    VersionReport { name, state: state.into(), digest, error, outdated }
 }
 
 /// Whether the copy that should answer cannot.

@@ -281,6 +281,9 @@ pub struct LeasedVersion {
     pub name: String,
     pub state: VersionState,
     pub error: String,
+    /// It answers, but from files or settings that are no longer wanted under its name.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub outdated: bool,
 }
 
 /// See `tidegate.fleet.v1.VersionState`.

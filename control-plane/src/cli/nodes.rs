@@ -150,6 +150,9 @@ fn versions(node: &Value) -> String {
     let shown: Vec<String> = versions
         .filter(|_| node.pointer("/worker/connected").is_none_or(|connected| connected != false))
         .map(|v| match at(v, "/state").as_str() {
+            "Serving" if v.get("outdated").is_some_and(|outdated| outdated == true) => {
+                format!("{} (old files)", at(v, "/name"))
+            }
             "Serving" => at(v, "/name"),
             "Failed" => format!("{} FAILED", at(v, "/name")),
             other => format!("{} ({other})", at(v, "/name")),

@@ -389,7 +389,8 @@ fn proxy_status_shows_who_has_what_and_what_was_refused() {
              "refused": [{"name": "tidegate", "error": "bad regex"}]}]}),
         json!({"nodeId": "default.chat.0", "group": "worker/default/chat", "connected": false, "state": "Disconnected",
                "types": [{"typeUrl": "type.googleapis.com/tidegate.worker.v1.ModelSet", "state": "DISCONNECTED", "error": "no such file"}],
-               "worker": {"versions": [{"name": "v1", "state": "Serving"}, {"name": "v2", "state": "Failed", "error": "TG-2017: digest"}]}}),
+               "worker": {"versions": [{"name": "v1", "state": "Serving"}, {"name": "v2", "state": "Failed", "error": "TG-2017: digest"},
+                                       {"name": "v3", "state": "Serving", "outdated": true}]}}),
         json!({"nodeId": "w", "group": "worker/a/b", "connected": true, "state": "Connected", "refused": [refused],
                "notes": ["WorkerPool a/b does not exist"], "worker": {"connected": false, "versions": [{"name": "v1", "state": "Serving"}]}}),
         json!({"nodeId": "unused", "group": "gateway", "connected": false, "state": "NeverConnected"}),
@@ -398,7 +399,7 @@ fn proxy_status_shows_who_has_what_and_what_was_refused() {
         nodes::nodes(&items, false),
         "NODE             GROUP                 STATE             RDS      CDS      MODELS         VERSIONS\n\
          gateway-0        gateway               CONNECTED         NACKED   SYNCED   -              -\n\
-         default.chat.0   worker/default/chat   DISCONNECTED      -        -        DISCONNECTED   v1,v2 FAILED\n\
+         default.chat.0   worker/default/chat   DISCONNECTED      -        -        DISCONNECTED   v1,v2 FAILED,v3 (old files)\n\
          w                worker/a/b            REFUSED           -        -        -              -\n\
          unused           gateway               NEVER_CONNECTED   -        -        -              -\n\
          gateway-0 refused RouteConfiguration tidegate: bad regex\n\

@@ -342,7 +342,7 @@ async fn ten_thousand_objects_are_a_few_writes_and_those_in_use_come_first() {
 }
 
 fn serving(name: &str) -> LeasedVersion {
-    LeasedVersion { name: name.to_owned(), state: VersionState::Serving, error: String::new() }
+    LeasedVersion { name: name.to_owned(), state: VersionState::Serving, error: String::new(), outdated: false }
 }
 
 #[tokio::test]

@@ -41,6 +41,10 @@ pub struct VersionReport {
     /// Why it does not answer, or why what is to replace it cannot; empty otherwise. Begins with a stable code, `TG-nnnn`.
     #[prost(string, tag = "4")]
     pub error: ::prost::alloc::string::String,
+    /// It answers from files or settings that are no longer wanted under this name: those that are wanted are loading, or could not
+    /// be loaded (then `error` says why).
+    #[prost(bool, tag = "5")]
+    pub outdated: bool,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Load {

@@ -131,7 +131,12 @@ fn lease(model: &str, version: &str, address: SocketAddr) -> WorkerLease {
         pool: ObjectRef { namespace: "default".to_owned(), name: format!("{model}-{version}") },
         address,
         ready: true,
-        versions: vec![LeasedVersion { name: version.to_owned(), state: VersionState::Serving, error: String::new() }],
+        versions: vec![LeasedVersion {
+            name: version.to_owned(),
+            state: VersionState::Serving,
+            error: String::new(),
+            outdated: false,
+        }],
         expires_at: "2036-01-01T00:00:00Z".parse().unwrap(),
     }
 }

@@ -116,12 +116,30 @@ fn a_load_that_nobody_wants_any_more_is_discarded() {
 #[test]
 fn the_same_name_with_other_files_replaces_the_old_at_once() {
     let other = VersionKey { digest: "other".into(), ..key("v1") };
-    check(&[
+    let mut plan = check(&[
+        (0, desired(&["v1"]), "load v1#1"),
+        (1, Input::Loaded(Instance(1)), "publish [v1#1] default v1#1"),
+        (2, Input::Desired(vec![other]), "load v1#2"),
+    ]);
+    let line = |plan: &Plan| plan.report().into_iter().map(|v| (v.phase, v.outdated, v.error)).collect::<Vec<_>>();
+    assert_eq!(line(&plan), [(Phase::Serving, true, String::new())], "answered from the files before");
+    let actions = plan.apply(Input::Loaded(Instance(2)), 3);
+    assert_eq!(show(&plan, &actions), "publish [v1#2] default v1#2; drain v1#1");
+    assert_eq!(line(&plan), [(Phase::Serving, false, String::new())]);
+}
+
+#[test]
+fn a_copy_that_drains_does_not_make_its_successor_outdated() {
+    let other = VersionKey { digest: "other".into(), ..key("v1") };
+    let plan = check(&[
         (0, desired(&["v1"]), "load v1#1"),
         (1, Input::Loaded(Instance(1)), "publish [v1#1] default v1#1"),
         (2, Input::Desired(vec![other]), "load v1#2"),
         (3, Input::Loaded(Instance(2)), "publish [v1#2] default v1#2; drain v1#1"),
+        (4, desired(&["v1"]), "load v1#3"),
+        (5, Input::Loaded(Instance(3)), "publish [v1#3] default v1#3; drain v1#2"),
     ]);
+    assert_eq!(plan.report().iter().map(|v| (v.phase, v.outdated)).collect::<Vec<_>>(), [(Phase::Serving, false)]);
 }
 
 #[test]

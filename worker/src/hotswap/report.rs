@@ -22,11 +22,13 @@ pub struct VersionStatus {
     /// Why the last load failed; begins with its code. Beside Serving: why the files that are wanted under this name do not
     /// replace those that serve.
     pub error: String,
+    /// Another copy is wanted under this name, and does not answer yet.
+    pub outdated: bool,
 }
 
 /// One line per name: the best of its copies (Serving, then Retiring, Loading, Failed, Draining). A version that failed and is tried
 /// again stays Failed until it serves, so that nobody waits for it. When the copy that answers is not the one that is wanted, the
-/// line carries the wanted one's error and digest as well.
+/// line says so, and carries the wanted one's error and digest as well.
 pub(super) fn statuses(slots: &[Slot], wanted: &[VersionKey]) -> Vec<VersionStatus> {
     let mut out: Vec<VersionStatus> = Vec::new();
     for slot in slots {
@@ -43,6 +45,7 @@ pub(super) fn statuses(slots: &[Slot], wanted: &[VersionKey]) -> Vec<VersionStat
             digest: slot.key.digest.clone(),
             phase,
             error: slot.error.clone().unwrap_or_default(),
+            outdated: false,
         };
         match out.iter_mut().find(|known| known.name == status.name) {
             Some(known) if known.phase < status.phase => *known = status,
@@ -50,11 +53,13 @@ pub(super) fn statuses(slots: &[Slot], wanted: &[VersionKey]) -> Vec<VersionStat
             None => out.push(status),
         }
     }
-    for slot in slots.iter().filter(|slot| wanted.contains(&slot.key)) {
-        if let (Some(error), Some(line)) = (&slot.error, out.iter_mut().find(|line| line.name == slot.key.name))
-            && line.phase != Phase::Failed
-        {
-            line.error = format!("{error} (the files wanted under this name have the digest {})", slot.key.digest);
+    for key in wanted {
+        let Some(line) = out.iter_mut().find(|line| line.name == key.name) else { continue };
+        let mut copies = slots.iter().filter(|slot| slot.key == *key);
+        line.outdated = matches!(line.phase, Phase::Serving | Phase::Retiring)
+            && copies.clone().all(|slot| slot.state != State::Serving);
+        if let Some(error) = copies.find_map(|slot| slot.error.as_ref()).filter(|_| line.phase != Phase::Failed) {
+            line.error = format!("{error} (the files wanted under this name have the digest {})", key.digest);
         }
     }
     out

@@ -4,9 +4,10 @@ use std::time::Duration;
 use http::StatusCode;
 use serde_json::json;
 use tidegate_engine::fake::answer_to;
+use tidegate_worker::drain::Phase;
 
 use crate::{
-    harness::{Http, ask, ask_with, chat_worker},
+    harness::{Http, ask, ask_with, chat_worker, eventually},
     streaming::{events, read},
 };
 
@@ -14,19 +15,18 @@ use crate::{
 async fn requests_in_flight_finish_and_new_ones_are_taken_until_the_settle_time_is_over() {
     let worker = chat_worker(|c| c.delay = Duration::from_millis(10)).await;
     let (app, http) = (worker.app.clone(), Http::new(&worker));
-    let long = "word ".repeat(12);
+    let long = "word ".repeat(100); // 505 tokens: 5 s, so that it outlives the settle time on any machine
     let asked = {
         let (http, long) = (http.clone(), long.clone());
         tokio::spawn(async move { http.chat(&ask_with(&long, json!({"stream": true}))).await })
     };
     tokio::time::sleep(Duration::from_millis(100)).await;
-    let leaving = tokio::spawn(worker.drain(Duration::from_millis(400), Duration::from_secs(10)));
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    let leaving = tokio::spawn(worker.drain(Duration::from_secs(2), Duration::from_secs(30)));
+    eventually("settling", || app.phases.now() == Phase::Settling).await;
     assert_eq!(http.get("/readyz").await.status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(http.get("/healthz").await.status, StatusCode::OK);
     assert_eq!(http.chat(&ask("x")).await.content(), answer_to("v1", "x"), "settling still takes requests");
-    tokio::time::sleep(Duration::from_millis(450)).await;
-    assert_eq!(app.phases.now(), tidegate_worker::drain::Phase::Draining);
+    eventually("draining", || app.phases.now() == Phase::Draining).await;
     let late = http.chat(&ask("x")).await;
     assert_eq!(
         (late.status, late.header("x-tidegate-retry"), late.error("code").as_str()),
@@ -34,7 +34,7 @@ async fn requests_in_flight_finish_and_new_ones_are_taken_until_the_settle_time_
     );
     let answer = asked.await.unwrap();
     assert_eq!((read(&answer).0, read(&answer).1.as_str()), (answer_to("v1", &long), "stop"));
-    tokio::time::timeout(Duration::from_secs(5), leaving).await.expect("in time").unwrap();
+    tokio::time::timeout(Duration::from_secs(20), leaving).await.expect("in time").unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

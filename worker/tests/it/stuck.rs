@@ -28,7 +28,7 @@ use tokio::sync::watch;
 use crate::{
     control::Plane,
     engines::{Before, Scripts},
-    harness::{Http, ask, eventually, model_set, start_with, wait_for},
+    harness::{Http, TestLoader, ask, eventually, loader, model_set, start_with, wait_for},
 };
 
 /// The first engine call of all hangs until it is released; the flag says that it does.
@@ -174,4 +174,21 @@ fn who_leaves_a_call_that_runs_leaves_the_place_to_the_lane_unless_that_is_stuck
         assert!(free.load(Ordering::SeqCst), "freed with the request at the latest");
         assert_eq!(matches!(heard.try_recv(), Ok(Event::Failed(_))), !begun);
     }
+}
+
+/// A load that takes long, or never ends, under a name that answers: the report says that the answers are of the old files.
+#[tokio::test]
+async fn new_files_under_the_same_name_are_told_apart_from_those_that_answer() {
+    let loader = TestLoader { load_time: Duration::from_secs(1), ..loader(|_| {}) };
+    let worker = start_with(loader).await;
+    let plane = Plane::new();
+    report_to(&plane, &worker).await;
+    let mut set = model_set(&["v1"]);
+    worker.inlets.push_models(&set).unwrap();
+    let line = |r: &WorkerReport| r.versions.first().map(|v| (v.state(), v.outdated));
+    plane.reported(|r| line(r) == Some((VersionState::Serving, false))).await;
+    set.versions[0].files[0].sha256 = "f".repeat(64);
+    worker.inlets.push_models(&set).unwrap();
+    plane.reported(|r| line(r) == Some((VersionState::Serving, true))).await;
+    plane.reported(|r| line(r) == Some((VersionState::Serving, false))).await;
 }

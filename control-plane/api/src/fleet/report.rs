@@ -104,7 +104,7 @@ fn version(report: &fleet::VersionReport) -> Result<LeasedVersion, Refusal> {
         }
     };
     let error = report.error.chars().filter(|c| !c.is_control()).take(MAX_ERROR).collect();
-    Ok(LeasedVersion { name: report.name.clone(), state, error })
+    Ok(LeasedVersion { name: report.name.clone(), state, error, outdated: report.outdated })
 }
 
 fn view(report: &WorkerReport, versions: &[LeasedVersion], state: WorkerState) -> WorkerView {
@@ -114,6 +114,7 @@ fn view(report: &WorkerReport, versions: &[LeasedVersion], state: WorkerState) -
         state: format!("{:?}", leased.state),
         digest: said.digest.clone(),
         error: leased.error.clone(),
+        outdated: leased.outdated,
     };
     let short = |text: &String| text.chars().take(MAX_NAME).collect::<String>();
     WorkerView {

@@ -120,6 +120,10 @@ pub struct WorkerVersion {
     pub digest: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     pub error: String,
+    /// It answers from files or settings that are no longer wanted under this name: those that are wanted are loading, or could
+    /// not be loaded.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub outdated: bool,
 }
 
 /// Load figures; they never enter compile.

@@ -212,6 +212,7 @@ fn a_node_is_what_the_document_says() {
             state: "Serving".to_owned(),
             digest: "d".to_owned(),
             error: String::new(),
+            outdated: false,
         }],
         load: WorkerLoad::default(),
         labels: [("zone".to_owned(), "a".to_owned())].into(),

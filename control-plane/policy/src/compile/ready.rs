@@ -52,7 +52,8 @@ impl Statuses<'_, '_> {
         }
         let leases = self.fleet.of_pool(pool.name());
         let whole = |w: &&&WorkerLease| {
-            pool.spec.versions.iter().all(|v| serves(w, v)) && !w.versions.iter().any(|v| is_wrong(pool, v))
+            pool.spec.versions.iter().all(|v| serves(w, v))
+                && !w.versions.iter().any(|v| is_wrong(pool, v) || is_outdated(pool, v))
         };
         let ready = leases.iter().filter(whole).count();
         if ready >= desired {
@@ -167,8 +168,9 @@ impl Statuses<'_, '_> {
     /// What a version says that answers from other files than those that are wanted.
     fn old_files(&self, model: &ObjectRef, version: &str) -> Option<String> {
         let of = |w: &&WorkerLease| {
-            let found = w.versions.iter().find(|v| v.name == version && !v.error.is_empty())?;
-            Some(format!("{} {version}: {}", w.node_id, found.error))
+            let found = w.versions.iter().find(|v| v.name == version && (v.outdated || !v.error.is_empty()))?;
+            let why = if found.error.is_empty() { "the files that are wanted are loading" } else { &found.error };
+            Some(format!("{} {version}: {why}", w.node_id))
         };
         let answers = self.fleet.of_model(model).iter().filter(|w| serves(w, version));
         answers.filter_map(of).next()
@@ -190,6 +192,11 @@ impl Statuses<'_, '_> {
 /// A version of the pool's that does not do what is asked of it.
 fn is_wrong(pool: &Read<'_, WorkerPoolSpec>, version: &LeasedVersion) -> bool {
     pool.spec.versions.contains(&version.name) && (version.state == VersionState::Failed || !version.error.is_empty())
+}
+
+/// A version of the pool's that answers from what was wanted before.
+fn is_outdated(pool: &Read<'_, WorkerPoolSpec>, version: &LeasedVersion) -> bool {
+    pool.spec.versions.contains(&version.name) && version.outdated
 }
 
 fn cause(version: &LeasedVersion) -> &str {

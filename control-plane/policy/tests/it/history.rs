@@ -171,6 +171,7 @@ impl World {
                     ready: false,
                     versions,
                     error: String::new(),
+                    outdated: BTreeSet::new(),
                 });
             }
         }

@@ -1,4 +1,6 @@
 //! Where limits hold, how many fit, and what their status states.
+use std::collections::BTreeSet;
+
 use tidegate_limiter::admission::MAX_LIMITS;
 use tidegate_policy::{
     explain::{ExplainHeader, ExplainRequest, explain},
@@ -54,7 +56,15 @@ fn the_youngest_policies_are_left_out_when_a_pool_has_as_many_limits_as_its_work
 
 fn serving(node: &str, pool: &str, port: u16) -> Worker {
     let versions = [("v1".to_owned(), tidegate_policy::ports::VersionState::Serving)].into();
-    Worker { node: node.to_owned(), pool: pool.to_owned(), port, ready: true, versions, error: String::new() }
+    Worker {
+        node: node.to_owned(),
+        pool: pool.to_owned(),
+        port,
+        ready: true,
+        versions,
+        error: String::new(),
+        outdated: BTreeSet::new(),
+    }
 }
 
 /// The numbers that a program reads out of a bound.

@@ -1,5 +1,5 @@
 //! A world in one YAML file: documents, workers, keys, requests. Only for tests.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Deserialize;
@@ -45,6 +45,9 @@ pub struct Worker {
     pub versions: BTreeMap<String, VersionState>,
     #[serde(default)]
     pub error: String,
+    /// Versions that answer from files that are no longer wanted.
+    #[serde(default)]
+    pub outdated: BTreeSet<String>,
 }
 
 fn yes() -> bool {
@@ -95,6 +98,7 @@ pub fn lease(worker: &Worker) -> WorkerLease {
         name: name.clone(),
         state: *state,
         error: if *state == VersionState::Failed { worker.error.clone() } else { String::new() },
+        outdated: worker.outdated.contains(name),
     };
     WorkerLease {
         node_id: worker.node.clone(),

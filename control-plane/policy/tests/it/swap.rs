@@ -1,5 +1,5 @@
 //! A change of version, step by step: load beside, all serve, move the routes, drop the old.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::json;
 use tidegate_policy::{
@@ -20,7 +20,15 @@ struct World {
 
 fn worker(node: &str, port: u16, versions: &[(&str, VersionState)]) -> Worker {
     let versions: BTreeMap<String, VersionState> = versions.iter().map(|(v, s)| ((*v).to_owned(), *s)).collect();
-    Worker { node: node.to_owned(), pool: "default/p".to_owned(), port, ready: true, versions, error: String::new() }
+    Worker {
+        node: node.to_owned(),
+        pool: "default/p".to_owned(),
+        port,
+        ready: true,
+        versions,
+        error: String::new(),
+        outdated: BTreeSet::new(),
+    }
 }
 
 impl World {

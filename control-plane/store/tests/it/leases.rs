@@ -17,7 +17,12 @@ fn lease(node: &str, port: u16) -> WorkerLease {
         pool: ObjectRef { namespace: "default".to_owned(), name: "chat".to_owned() },
         address: ([127, 0, 0, 1], port).into(),
         ready: true,
-        versions: vec![LeasedVersion { name: "v1".to_owned(), state: VersionState::Serving, error: String::new() }],
+        versions: vec![LeasedVersion {
+            name: "v1".to_owned(),
+            state: VersionState::Serving,
+            error: String::new(),
+            outdated: false,
+        }],
         expires_at: chrono::Utc::now(),
     }
 }

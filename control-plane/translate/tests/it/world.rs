@@ -41,7 +41,12 @@ fn lease(object: &StoredObject) -> Option<WorkerLease> {
         return None;
     }
     let versions = object.spec["versions"].as_array()?.iter().filter_map(Value::as_str);
-    let serving = |v: &str| LeasedVersion { name: v.to_owned(), state: VersionState::Serving, error: String::new() };
+    let serving = |v: &str| LeasedVersion {
+        name: v.to_owned(),
+        state: VersionState::Serving,
+        error: String::new(),
+        outdated: false,
+    };
     let port = 20_000 + u16::try_from(object.generation).ok()?;
     Some(WorkerLease {
         node_id: format!("{}-{}", pool.name, port),
