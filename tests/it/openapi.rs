@@ -96,7 +96,7 @@ async fn schemathesis_finds_no_fault_and_really_writes() -> Result<()> {
             "--seed",
             SEED,
             "--max-examples",
-            "15",
+            "5",
         ])
         .args([
             "--phases",

@@ -47,7 +47,7 @@ pub struct ObjectStatus {
 impl ObjectStatus {
     /// Reads a stored status; anything that does not parse counts as no status.
     pub fn from_value(value: &Value) -> Self {
-        serde_json::from_value(value.clone()).unwrap_or_default()
+        Self::deserialize(value).unwrap_or_default()
     }
 
     /// The condition of a type.
