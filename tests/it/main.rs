@@ -7,6 +7,7 @@ mod documents_back;
 mod doors;
 mod envoy_gateway;
 mod explain_matches_envoy;
+mod fair_embeddings;
 mod faults;
 mod limits;
 mod node_tokens;
