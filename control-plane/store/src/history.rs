@@ -89,6 +89,11 @@ impl PgStore {
         let mut keys: Vec<ObjectKey> = past.keys().chain(present.keys()).cloned().collect();
         keys.sort();
         keys.dedup();
+        if let (RollbackScope::Namespace(namespace), true) = (scope, keys.is_empty()) {
+            return Err(
+                StoreError::NotFound { key: format!("an object in namespace {namespace}, now or then,") }.into()
+            );
+        }
         let mut results = Vec::new();
         for k in keys {
             let was = past.get(&k).cloned().flatten();

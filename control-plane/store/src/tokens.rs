@@ -78,7 +78,8 @@ pub(crate) async fn list_admins(pool: &PgPool, limit: u32, after: Option<&str>) 
 }
 
 pub(crate) async fn revoke_admin(pool: &PgPool, id: &str, last: bool) -> Result<AdminTokenRevoked, Fail> {
-    const OTHERS: &str = concat!("SELECT EXISTS (SELECT FROM admin_tokens WHERE id <> $1 AND ", good_admin!(), ")");
+    // The last one that opens anything: it does, and no other does.
+    const LAST: &str = concat!("SELECT coalesce(bool_and(id = $1), false) FROM admin_tokens WHERE ", good_admin!());
     let mut tx = pool.begin().await?;
     alone(&mut tx).await?;
     let row: Option<AdminTokenRow> =
@@ -89,8 +90,8 @@ pub(crate) async fn revoke_admin(pool: &PgPool, id: &str, last: bool) -> Result<
     if token.revoked_at.is_some() {
         return Ok(AdminTokenRevoked::Revoked(token));
     }
-    let others: bool = sqlx::query_scalar(OTHERS).bind(id).fetch_one(&mut *tx).await?;
-    if !others && !last {
+    let is_last: bool = sqlx::query_scalar(LAST).bind(id).fetch_one(&mut *tx).await?;
+    if is_last && !last {
         return Ok(AdminTokenRevoked::IsLast(token));
     }
     let at =

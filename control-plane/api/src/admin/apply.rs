@@ -57,7 +57,7 @@ pub struct Difference {
     pub diff: String,
 }
 
-/// Applies every document of the body (YAML with several documents, or JSON, at most 100), or none of them.
+/// Applies every document of the body (YAML with several documents, or JSON, at most 500), or none of them.
 #[utoipa::path(post, operation_id = "apply_documents", path = "/api/v1/apply", tag = "objects", params(WriteQuery),
     request_body(content((ref("#/components/schemas/Documents") = "application/json"),
                          (ref("#/components/schemas/Documents") = "application/yaml"))),
@@ -74,7 +74,7 @@ pub async fn apply(
     let done = state.store.write(writes, &author, query.dry_run).await?;
     let stored: Vec<StoredObject> = done.iter().map(|(object, _)| object.clone()).collect();
     // The write is done; what is said about it must not turn it into a failure.
-    let mut warnings = documents::warnings(&state, &stored).await.unwrap_or_default().into_iter();
+    let mut warnings = documents::beside(documents::warnings(&state, &stored)).await.into_iter();
     let results: Vec<AppliedObject> = done
         .iter()
         .map(|(object, outcome)| AppliedObject {

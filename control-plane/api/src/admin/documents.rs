@@ -1,5 +1,7 @@
 //! Documents of a request on their way to the store: read, checked, compared with what is there. It must never store
 //! anything that is not a [`ValidObject`].
+use std::time::Duration;
+
 use tidegate_policy::{
     kinds::Kind,
     ports::{ANY_REVISION, Author, Everything, ObjectKey, Outcome, StoreError, StoredObject},
@@ -57,6 +59,14 @@ pub async fn write(
 
 fn only(mut written: Vec<(StoredObject, Outcome)>) -> Result<(StoredObject, Outcome), ApiError> {
     written.pop().ok_or(ApiError::Internal)
+}
+
+/// How long a write that is done waits for what is said beside it.
+const BESIDE: Duration = Duration::from_secs(4);
+
+/// What is said beside a write that is done: nothing rather than an error, or an answer that comes too late.
+pub async fn beside<T: Default>(said: impl Future<Output = Result<T, ApiError>>) -> T {
+    tokio::time::timeout(BESIDE, said).await.ok().and_then(Result::ok).unwrap_or_default()
 }
 
 /// Warnings about the policies as they would be after `changed`, one list per changed object.

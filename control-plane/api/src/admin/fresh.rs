@@ -90,6 +90,17 @@ impl Fresh {
         .await
     }
 
+    /// Some of the stored objects, as they are now.
+    pub async fn objects(
+        &self,
+        store: &Arc<dyn ObjectStore>,
+        which: impl Fn(&StoredObject) -> bool + Send,
+    ) -> Result<Vec<StoredObject>, ApiError> {
+        let _waiting = Waiting::new(self);
+        let seen = self.seen(store).await?;
+        Ok(seen.all.objects.iter().filter(|object| which(object)).cloned().collect())
+    }
+
     async fn seen(&self, store: &Arc<dyn ObjectStore>) -> Result<Arc<Seen>, ApiError> {
         let asked = self.clock.fetch_add(1, Ordering::SeqCst);
         let _turn = self.turn.lock().await;

@@ -1,11 +1,12 @@
 //! The history and the way back.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use axum::{Extension, Json, extract::State};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tidegate_policy::{
+    documents::name_problem,
     kinds::{Kind, bounds},
     ports::{Author, ObjectKey, Outcome, RollbackScope, StoreError, StoredObject},
     validate,
@@ -62,7 +63,7 @@ pub async fn revisions(
 #[schemars(transform = one_object)]
 pub struct RollbackRequest {
     /// Everything becomes what it was right after this revision.
-    #[schemars(range(min = 0, max = bounds::MAX_REVISION))]
+    #[schemars(range(min = 1, max = bounds::MAX_REVISION))]
     pub revision: i64,
     /// With `name`: only this object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -163,7 +164,10 @@ async fn roll_back(
 /// What a request is about: an object, a namespace, or everything.
 fn scope(r: &RollbackRequest) -> Result<RollbackScope, ApiError> {
     match (&r.kind, &r.namespace, &r.name) {
-        (None, Some(namespace), None) => Ok(RollbackScope::Namespace(namespace.clone())),
+        (None, Some(namespace), None) => match name_problem(namespace) {
+            None => Ok(RollbackScope::Namespace(namespace.clone())),
+            Some(problem) => Err(ApiError::BadQuery { what: format!("namespace: {problem}") }),
+        },
         (kind, namespace, name) => {
             let key = documents::optional_key(kind.as_deref(), namespace.as_deref(), name.as_deref())?;
             Ok(key.map_or(RollbackScope::Everything, RollbackScope::Object))
@@ -171,12 +175,13 @@ fn scope(r: &RollbackRequest) -> Result<RollbackScope, ApiError> {
     }
 }
 
-/// What is stored now of the objects that a rollback would change.
-async fn before(state: &AdminState, scope: &RollbackScope) -> Result<BTreeMap<ObjectKey, StoredObject>, ApiError> {
-    let now = match scope {
-        RollbackScope::Object(key) => documents::current(state, key).await?.into_iter().collect(),
-        RollbackScope::Everything | RollbackScope::Namespace(_) => state.store.read_all().await?.objects,
-    };
+/// What is stored now of the objects that a rollback would change. However many ask at once, the store is read for all of them.
+async fn before(
+    state: &AdminState,
+    planned: &[(StoredObject, Outcome)],
+) -> Result<BTreeMap<ObjectKey, StoredObject>, ApiError> {
+    let keys: BTreeSet<&ObjectKey> = planned.iter().map(|(object, _)| &object.key).collect();
+    let now = state.fresh.objects(&state.store, |object| keys.contains(&object.key)).await?;
     Ok(now.into_iter().map(|object| (object.key.clone(), object)).collect())
 }
 
@@ -190,8 +195,8 @@ pub async fn rollback(
     JsonBody(r): JsonBody<RollbackRequest>,
 ) -> Result<Json<RolledBack>, ApiError> {
     let scope = scope(&r)?;
-    let before = if r.dry_run { before(&state, &scope).await? } else { BTreeMap::new() };
     let done = roll_back(&state, &author, &r, &scope).await?;
+    let before = if r.dry_run { before(&state, &done).await? } else { BTreeMap::new() };
     let changed = done.iter().filter(|(_, outcome)| *outcome != Outcome::Unchanged);
     let revision = changed.map(|(object, _)| object.revision).max().filter(|_| !r.dry_run);
     let diff = |object: &StoredObject, outcome: Outcome| match (r.dry_run, outcome) {

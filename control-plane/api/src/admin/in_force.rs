@@ -28,6 +28,8 @@ use crate::{
 pub const LONGEST_WAIT: u64 = 10;
 /// When it does not say.
 const USUAL_WAIT: u64 = 5;
+/// Longest that the list of tokens is waited for, when the request waits no longer itself.
+const TOKENS_WAIT: Duration = Duration::from_secs(2);
 /// Page of the list of tokens.
 const PAGE: u32 = 500;
 
@@ -81,22 +83,26 @@ pub async fn confirmed(state: &AdminState, deadline: Instant, done: impl Fn(&Sna
     let compiled = matches!(timeout_at(deadline, compiled).await, Ok(Ok(_)));
     // What is in the snapshot was published before it.
     let from = compiled.then(|| state.gateways.hub.borrow().group(GATEWAY_GROUP).seq());
-    let tokens = gateway_tokens(&*state.credentials).await.unwrap_or_default();
+    // What is not known in time is not claimed; the change itself is done.
+    let tokens = timeout_at(deadline.max(Instant::now() + TOKENS_WAIT), gateway_tokens(&*state.credentials));
+    let tokens = tokens.await.ok().and_then(Result::ok);
     let mut answers = state.gateways.nodes.subscribe();
     loop {
         answers.borrow_and_update();
-        let found = look(&state.gateways, from, &tokens);
+        let found = look(&state.gateways, from, tokens.as_ref());
         if found.in_force || (found.pending.is_empty() && from.is_some()) {
             return found;
         }
         match timeout_at(deadline, answers.changed()).await {
             Ok(Ok(())) => {}
-            Ok(Err(_)) | Err(_) => return look(&state.gateways, from, &tokens),
+            Ok(Err(_)) | Err(_) => return look(&state.gateways, from, tokens.as_ref()),
         }
     }
 }
 
-fn look(gateways: &Gateways, from: Option<u64>, tokens: &Tokens) -> InForce {
+/// How far the gateways are. Without the tokens nobody knows which others there are: then every gateway that was ever here counts as
+/// one, and nothing is claimed.
+fn look(gateways: &Gateways, from: Option<u64>, tokens: Option<&Tokens>) -> InForce {
     let progress = match from {
         Some(from) => gateways.nodes.answers(GATEWAY_GROUP).progress(from, gateways.of_keys),
         // Not even published yet: nobody has it.
@@ -108,10 +114,11 @@ fn look(gateways: &Gateways, from: Option<u64>, tokens: &Tokens) -> InForce {
     let confirmed: Vec<String> = progress.acked.iter().filter(|node| !refusing.contains(node)).cloned().collect();
     let here: BTreeSet<&String> = pending.iter().chain(&confirmed).collect();
     let known = gateways.nodes.list().into_iter().filter(|n| n.group == GATEWAY_GROUP).map(|n| n.node_id);
-    let used = tokens.iter().filter(|(_, used)| **used).map(|(id, _)| id.clone());
-    let known: BTreeSet<String> = known.filter(|id| tokens.contains_key(id)).chain(used).collect();
+    let used = tokens.into_iter().flatten().filter(|(_, used)| **used).map(|(id, _)| id.clone());
+    let known: BTreeSet<String> =
+        known.filter(|id| tokens.is_none_or(|tokens| tokens.contains_key(id))).chain(used).collect();
     let disconnected: Vec<String> = known.into_iter().filter(|id| !here.contains(id)).collect();
-    let in_force = pending.is_empty() && disconnected.is_empty() && from.is_some();
+    let in_force = pending.is_empty() && disconnected.is_empty() && from.is_some() && tokens.is_some();
     InForce { in_force, confirmed, pending, disconnected }
 }
 

@@ -8,13 +8,13 @@ use serde_json::{Value, json};
 use tidegate_policy::{
     documents::name_problem,
     kinds::{Kind, bounds},
-    ports::{NodeIdentity, NodeRole, NodeToken, ObjectKey, StoreError},
+    ports::{NodeIdentity, NodeRole, NodeToken, ObjectKey},
     snapshot::ObjectRef,
 };
 use utoipa::ToSchema;
 
 use super::{
-    AdminState, ApiError, Problem,
+    AdminState, ApiError, Problem, documents,
     input::{InPath, InQuery, JsonBody, PageQuery, page_size},
     keys::{Created, bad, created},
     render,
@@ -92,19 +92,18 @@ fn role_and_pool(role: &NodeRole) -> (RoleName, Option<&str>) {
 }
 
 /// What is allowed but probably not meant.
-async fn warnings(state: &AdminState, role: &NodeRole) -> Vec<String> {
-    let NodeRole::Worker { pool } = role else { return Vec::new() };
-    let Some((namespace, name)) = pool.split_once('/') else { return Vec::new() };
+async fn warnings(state: &AdminState, role: &NodeRole) -> Result<Vec<String>, ApiError> {
+    let NodeRole::Worker { pool } = role else { return Ok(Vec::new()) };
+    let Some((namespace, name)) = pool.split_once('/') else { return Ok(Vec::new()) };
     let object = ObjectRef { namespace: namespace.to_owned(), name: name.to_owned() };
-    match state.store.get(&ObjectKey { kind: Kind::WorkerPool, object }).await {
-        Err(StoreError::NotFound { .. }) => {
+    Ok(match documents::current(state, &ObjectKey { kind: Kind::WorkerPool, object }).await? {
+        Some(_) => Vec::new(),
+        None => {
             vec![format!(
                 "there is no WorkerPool {pool}; until there is, a worker with this token is given nothing to do"
             )]
         }
-        // Not worth failing what is done for.
-        Ok(_) | Err(_) => Vec::new(),
-    }
+    })
 }
 
 /// Makes a token for a node. The answer's `token` is shown this once. A node that has a token is refused without `rotate`; with it, the
@@ -145,7 +144,7 @@ pub async fn create_node_token(
         "role": role,
         "token": secret.expose(),
         "earlierTokensUntil": earlier_until.map(render::time),
-        "warnings": warnings(&state, &token.identity.role).await,
+        "warnings": documents::beside(warnings(&state, &token.identity.role)).await,
     });
     if let (Some(pool), Some(map)) = (pool, body.as_object_mut()) {
         map.insert("pool".to_owned(), pool.into());

@@ -75,7 +75,7 @@ pub async fn put(
 ) -> Result<Response, ApiError> {
     let object = documents::read_one(&bytes, &target.key)?;
     let (stored, outcome) = documents::write(&state, &author, &object, &target).await?;
-    let warnings = documents::warnings(&state, std::slice::from_ref(&stored)).await.unwrap_or_default();
+    let warnings = documents::beside(documents::warnings(&state, std::slice::from_ref(&stored))).await;
     let status = if outcome == Outcome::Created { StatusCode::CREATED } else { StatusCode::OK };
     let mut response = if target.dry_run { untagged(status, &stored) } else { answer(status, &stored) };
     add_outcome(&mut response, outcome, &warnings.concat());
@@ -104,7 +104,7 @@ pub async fn delete(
     let deleted = state.store.delete(&target.key, expected, &author, target.dry_run).await?;
     let mut response =
         if target.dry_run { untagged(StatusCode::OK, &deleted) } else { answer(StatusCode::OK, &deleted) };
-    let warnings = documents::warnings_without(&state, &deleted).await.unwrap_or_default();
+    let warnings = documents::beside(documents::warnings_without(&state, &deleted)).await;
     add_outcome(&mut response, Outcome::Deleted, &warnings);
     Ok(response)
 }

@@ -186,4 +186,11 @@ async fn a_rollback_may_be_limited_to_a_namespace() {
     assert_eq!((rate(app.get(&at("team-a")).await), rate(app.get(&at("default")).await)), (json!(1), json!(2)));
     let half = json!({"revision": 1, "namespace": "team-a", "kind": "Model"}).to_string();
     app.call((Method::POST, "/api/v1/rollback"), &[], half).await.problem(400, "TG-1304");
+    // A typo is no success.
+    for (namespace, status, code) in [("taem-a", 404, "TG-1203"), ("A B", 400, "TG-1304")] {
+        for dry in [true, false] {
+            let typo = json!({"revision": revision - 1, "namespace": namespace, "dryRun": dry}).to_string();
+            app.post("/api/v1/rollback", typo).await.problem(status, code);
+        }
+    }
 }

@@ -71,6 +71,11 @@ async fn the_address_and_the_document_must_agree() {
     app.put(&format!("{MODELS}/chat"), documents(&[model("chat"), model("b")])).await.problem(400, "TG-1305");
     app.put("/api/v1/namespaces/default/gadgets/chat", model("chat")).await.problem(400, "TG-1304");
     app.put(&format!("{MODELS}/chat?dryrun=true"), model("chat")).await.problem(400, "TG-1304");
+    // A document that leaves its namespace to the address has the address's, by the same rule as its own.
+    for namespace in ["a%25b", "A_B", "a%2Fb", "a%0Ab", "%D1%87", "-"] {
+        let refused = app.put(&format!("/api/v1/namespaces/{namespace}/models/chat"), model("chat")).await;
+        assert!(refused.problem(422, "TG-1301").text.contains("metadata.namespace"), "{namespace}");
+    }
     app.get(&format!("{MODELS}/%FF")).await.problem(400, "TG-1304");
     app.get(&format!("{MODELS}/%D1%87%D0%B0%D1%82")).await.problem(404, "TG-1203");
     app.get(&format!("{MODELS}/a%00b")).await.problem(400, "TG-1204");

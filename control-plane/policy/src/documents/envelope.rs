@@ -132,10 +132,12 @@ fn metadata(value: Option<&Value>, namespace: &str, sink: &mut Sink) -> Metadata
     if let Some(name) = sink.at("name", |s| name(map.get("name"), s)) {
         meta.name = name;
     }
-    if map.get("namespace").is_some_and(|v| !v.is_null())
-        && let Some(namespace) = sink.at("namespace", |s| name(map.get("namespace"), s))
-    {
-        meta.namespace = namespace;
+    if map.get("namespace").is_some_and(|v| !v.is_null()) {
+        if let Some(namespace) = sink.at("namespace", |s| name(map.get("namespace"), s)) {
+            meta.namespace = namespace;
+        }
+    } else if let Some(problem) = name_problem(namespace) {
+        sink.at("namespace", |s| s.reject(Code::Name, problem));
     }
     meta.labels = sink.at("labels", |s| texts(map.get("labels"), Some(63), s));
     meta.annotations = sink.at("annotations", |s| texts(map.get("annotations"), None, s));

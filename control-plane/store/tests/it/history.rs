@@ -78,7 +78,8 @@ async fn a_rollback_of_a_namespace_leaves_the_others() {
     }
     let stale = store.rollback_on(2, 2, &scope, &rest()).await.unwrap_err();
     assert!(matches!(stale, StoreError::Conflict { .. }), "somebody wrote meanwhile: {stale}");
-    assert!(store.rollback(1, &RollbackScope::Namespace("three".to_owned()), &rest(), false).await.unwrap().is_empty());
+    let nobody = store.rollback(1, &RollbackScope::Namespace("three".to_owned()), &rest(), false).await.unwrap_err();
+    assert!(matches!(nobody, StoreError::NotFound { .. }), "a typo is no success: {nobody}");
 }
 
 #[tokio::test]
