@@ -62,6 +62,9 @@ pub fn why(at: SocketAddr, error: &std::io::Error) -> String {
 pub fn holder(at: SocketAddr) -> Option<String> {
     let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(|file| std::fs::read_to_string(file).unwrap_or_default());
     let inodes: Vec<String> = tables.iter().flat_map(|text| listening(text, at)).collect();
+    if inodes.is_empty() {
+        return None;
+    }
     let processes = std::fs::read_dir("/proc").ok()?.flatten();
     for process in processes.filter(|p| p.file_name().to_string_lossy().bytes().all(|b| b.is_ascii_digit())) {
         let Ok(open) = std::fs::read_dir(process.path().join("fd")) else { continue };

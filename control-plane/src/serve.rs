@@ -52,13 +52,13 @@ const STOP_LIMIT: Duration = Duration::from_secs(8);
 ///
 /// # Errors
 /// When a part cannot start, or ends by itself.
-pub async fn run(settings: Settings) -> Result<()> {
+pub async fn run(mut settings: Settings) -> Result<()> {
     let telemetry = telemetry::init(&settings)?;
     let tls = settings.admin_tls.as_ref().map(read_tls).transpose()?;
     admin::guard_bind(settings.admin_listen, tls.is_some(), true)?;
-    let admin_listener = bind("admin REST", settings.admin_listen)?;
+    let admin_listener = bind("admin REST", &mut settings.admin_listen)?;
     let server = claim(&settings, &admin_listener)?;
-    let grpc_listener = tokio::net::TcpListener::from_std(bind("ADS and fleet", settings.grpc_listen)?)?;
+    let grpc_listener = tokio::net::TcpListener::from_std(bind("ADS and fleet", &mut settings.grpc_listen)?)?;
     let store = connect(&settings).await?;
     std::fs::create_dir_all(&settings.data_dir)?;
     admin_token::ensure(&store, &settings.admin_token_file()).await?;
@@ -203,12 +203,14 @@ fn read_tls(files: &TlsFiles) -> Result<Tls> {
     Ok(Tls::from_pem(&read(&files.cert)?, &read(&files.key)?)?)
 }
 
-fn bind(what: &str, address: SocketAddr) -> Result<TcpListener> {
-    let listener = TcpListener::bind(address).map_err(|error| {
-        let why = addresses::why(address, &error);
+/// Port 0 is the system's choice: afterwards the address is the one that it chose.
+fn bind(what: &str, address: &mut SocketAddr) -> Result<TcpListener> {
+    let listener = TcpListener::bind(*address).map_err(|error| {
+        let why = addresses::why(*address, &error);
         anyhow::Error::new(error).context(format!("TG-1533 cannot listen on {address} for {what}: {why}"))
     })?;
     listener.set_nonblocking(true)?;
+    *address = listener.local_addr()?;
     Ok(listener)
 }
 

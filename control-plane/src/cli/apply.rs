@@ -3,6 +3,7 @@
 use std::{io::IsTerminal as _, path::PathBuf};
 
 use serde_json::{Value, json};
+use tidegate_policy::names::DEFAULT_NAMESPACE;
 
 use super::{
     connect::{Client, ConnectArgs},
@@ -51,13 +52,16 @@ pub struct DiffArgs {
     pub connect: ConnectArgs,
 }
 
-fn read(files: &[PathBuf], into: &IntoNamespace) -> Result<Documents, Error> {
+/// Documents, each in its namespace.
+///
+/// # Errors
+/// TG-1512.
+pub fn read(files: &[PathBuf], into: &IntoNamespace) -> Result<Documents, Error> {
     let mut documents = documents::read(files)?;
     let variable = std::env::var("TIDEGATE_NAMESPACE").ok().filter(|name| !name.is_empty());
     match (&into.namespace, variable) {
         (Some(name), _) => documents.put_in_namespace(name, true)?,
-        (None, Some(name)) => documents.put_in_namespace(&name, false)?,
-        (None, None) => {}
+        (None, name) => documents.put_in_namespace(name.as_deref().unwrap_or(DEFAULT_NAMESPACE), false)?,
     }
     Ok(documents)
 }

@@ -26,6 +26,8 @@ pub struct Documents {
 
 /// Reads every `-f`. Folders give their .yaml, .yml and .json files in the order of their names, without sub-folders.
 ///
+/// Whether an object stands there twice is asked when its namespace is known: [`Documents::put_in_namespace`].
+///
 /// # Errors
 /// TG-1512 with the file, and line and column for a syntax error.
 pub fn read(paths: &[PathBuf]) -> Result<Documents, Error> {
@@ -45,7 +47,6 @@ pub fn read(paths: &[PathBuf]) -> Result<Documents, Error> {
     if documents.values.is_empty() && documents.lists == 0 {
         return Err(refuse("the files", "there is no document in them"));
     }
-    documents.refuse_repeats()?;
     Ok(documents)
 }
 
@@ -103,7 +104,7 @@ impl Documents {
     /// Documents that name no namespace get `namespace`; with `only` the others must name it too.
     ///
     /// # Errors
-    /// TG-1512 for a document of another namespace.
+    /// TG-1512 for a document of another namespace, and for an object that stands there twice.
     pub fn put_in_namespace(&mut self, namespace: &str, only: bool) -> Result<(), Error> {
         for (value, origin) in self.values.iter_mut().zip(&self.origins) {
             if let Some(named) = text(value, "/metadata/namespace") {

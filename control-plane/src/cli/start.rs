@@ -2,7 +2,7 @@
 use std::path::PathBuf;
 
 use super::{
-    documents,
+    apply,
     output::{self, TextFormat},
 };
 use crate::{
@@ -51,8 +51,10 @@ pub fn runtime(threads: bool) -> Result<tokio::runtime::Runtime, Error> {
 
 pub fn up(command: UpCommand) -> Result<u8, Error> {
     let settings = load(command.settings.0, Reader::Up);
-    // Standard input can be read once only: when everything runs.
-    let files: Vec<_> = command.apply.iter().filter(|path| path.as_os_str() != "-").cloned().collect();
+    // Standard input and pipes can be read once only: when everything runs.
+    let twice = |path: &&PathBuf| path.as_os_str() != "-" && path.metadata().is_ok_and(|m| m.is_file() || m.is_dir());
+    let missing = |path: &&PathBuf| path.as_os_str() != "-" && path.metadata().is_err();
+    let files: Vec<_> = command.apply.iter().filter(|path| twice(path) || missing(path)).cloned().collect();
     let mistakes = mistakes_in(&files);
     let settings = match settings {
         Ok(settings) if mistakes.is_empty() => settings,
@@ -103,7 +105,7 @@ fn mistakes_in(paths: &[PathBuf]) -> Vec<ConfigError> {
     if paths.is_empty() {
         return Vec::new();
     }
-    let documents = match documents::read(paths) {
+    let documents = match apply::read(paths, &apply::IntoNamespace::default()) {
         Ok(documents) => documents,
         Err(Error::Input { what, reason }) => return vec![ConfigError::document(format!("--apply {what}"), reason)],
         Err(other) => return vec![ConfigError::document("--apply".to_owned(), other.to_string())],

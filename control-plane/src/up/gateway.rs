@@ -68,7 +68,8 @@ pub fn token(settings: &Settings) -> Option<String> {
 pub fn hand_over(settings: &Settings, token: &str) -> std::io::Result<()> {
     let file = settings.in_data_dir("run").join(format!("gateway-{}.token", key_id(token)));
     write_private(&file, token)?;
-    write_private(&secret_file(settings), &token_secret(&file))?;
+    // The newest file is taken for what Envoy has: one that Envoy was not told of must not stay.
+    write_private(&secret_file(settings), &token_secret(&file)).inspect_err(|_| drop(std::fs::remove_file(&file)))?;
     // Envoy may still be about to read the one before; older ones go.
     for old in token_files(settings).into_iter().filter(|old| *old != file) {
         let recent = old.metadata().and_then(|m| m.modified()).is_ok_and(|at| at.elapsed().is_ok_and(|age| age < KEEP));

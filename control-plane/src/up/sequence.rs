@@ -71,7 +71,12 @@ pub async fn start(
         match apply_files(documents, connect).await {
             Ok(said) => say(said.trim_end()),
             Err(error) => {
-                say(&format!("not applied, so everything runs with what the store holds: {}", error.report()))
+                let what = match &error {
+                    Error::PartlyApplied { .. } => "not all of it is applied",
+                    Error::Unreachable { .. } => "perhaps not applied",
+                    _ => "not applied",
+                };
+                say(&format!("{what}, so everything runs with what the store holds: {}", error.report()))
             }
         }
     }

@@ -2,6 +2,7 @@
 //! a gateway that stops answering.
 use std::{
     path::{Path, PathBuf},
+    process::Command,
     time::{Duration, Instant},
 };
 
@@ -89,6 +90,40 @@ fn a_document_that_the_server_refuses_is_told_and_everything_runs() {
         said.contains("not applied, so everything runs with what the store holds") && said.contains("TG-1201"),
         "{said}"
     );
+}
+
+/// `--apply <(helm template …)`: a pipe gives what it holds once.
+#[test]
+fn documents_of_a_pipe_are_applied() {
+    let mut scene = Scene::new();
+    let pipe = scene.dir.path().join("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let pool = |name: &str, namespace: &str| {
+        format!(
+            "apiVersion: tidegate.dev/v1alpha1\nkind: WorkerPool\nmetadata: {{name: {name}{namespace}}}\n\
+             spec: {{modelRef: {{name: m}}, versions: [v1], replicas: 0}}\n"
+        )
+    };
+    let (writer, text) = (pipe.clone(), pool("piped", ""));
+    let written = std::thread::spawn(move || std::fs::write(writer, text));
+    scene.flags = vec!["--apply", flag(&pipe)];
+    scene.start(Path::new(PROGRAM), &[]);
+    written.join().unwrap().unwrap();
+    assert!(scene.printed().contains("workerpool.tidegate.dev/piped created"), "{}", scene.printed());
+
+    // One name in two namespaces is two objects, also when one of the two is not written.
+    let file = scene.dir.path().join("two.yaml");
+    std::fs::write(&file, format!("{}---\n{}", pool("p", ""), pool("p", ", namespace: default"))).unwrap();
+    let apply = |variables: &[(&str, &str)]| {
+        let mut apply = command(PROGRAM);
+        apply.args(["apply", "-f"]).arg(&file).arg("--data-dir").arg(&scene.data).envs(variables.iter().copied());
+        let output = apply.output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+    };
+    let (status, said) = apply(&[]);
+    assert!(status == Some(66) && said.contains("stands in"), "{said}");
+    let (status, said) = apply(&[("TIDEGATE_NAMESPACE", "team-a")]);
+    assert!(status == Some(0) && said.contains("team-a/p created"), "{said}");
 }
 
 #[test]
