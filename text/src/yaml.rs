@@ -183,11 +183,13 @@ fn merge(source: Value) -> Option<Map<String, Value>> {
     }
 }
 
+/// What a copy of a value costs: its nodes, and one more for each four bytes of its texts.
 fn nodes_of(value: &Value) -> usize {
     match value {
         Value::Array(items) => 1 + items.iter().map(nodes_of).sum::<usize>(),
-        Value::Object(map) => 1 + map.values().map(nodes_of).sum::<usize>(),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => 1,
+        Value::Object(map) => 1 + map.iter().map(|(key, value)| key.len() / 4 + nodes_of(value)).sum::<usize>(),
+        Value::String(text) => 1 + text.len() / 4,
+        Value::Null | Value::Bool(_) | Value::Number(_) => 1,
     }
 }
 

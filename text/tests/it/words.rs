@@ -205,3 +205,12 @@ fn encodings_are_named() {
     assert_eq!(decode("\u{feff}a: ü".as_bytes()).unwrap(), "a: ü");
     assert!(decode(b"a\0b").unwrap_err().message.contains("NUL"));
 }
+
+/// A long text behind an alias costs what it is long.
+#[test]
+fn aliases_of_a_long_text_are_refused_before_they_fill_the_memory() {
+    let few = format!("- &a \"{}\"\n{}", "x".repeat(10_000), "- *a\n".repeat(10));
+    assert_eq!(tidegate_text::values(&few).unwrap()[0].as_array().unwrap().len(), 11);
+    let bomb = format!("- &a \"{}\"\n{}", "x".repeat(1_000_000), "- *a\n".repeat(200_000));
+    assert!(tidegate_text::values(&bomb).is_err());
+}

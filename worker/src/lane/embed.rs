@@ -134,7 +134,10 @@ impl EmbedLane {
     /// Ends what cannot be done in time any more, before it takes others' time.
     fn give_up(&mut self) {
         let hopeless = self.entry.turns().hopeless(self.entry.now());
-        for (ticket, late) in hopeless {
+        // One whose command waits in the channel has nobody to answer yet: it is judged again after the next run.
+        for (ticket, late) in
+            hopeless.into_iter().filter(|(ticket, _)| self.tasks.contains_key(ticket)).collect::<Vec<_>>()
+        {
             if let Some(task) = self.take(ticket) {
                 let error = refusal(late, "texts", task.job.clock, &self.shared.metrics);
                 task.fail(error);
