@@ -114,6 +114,26 @@ async fn what_can_never_end_in_time_is_refused_at_once_with_a_size_that_can() {
     assert!(text.contains("tidegate_pace_tokens_per_second{"), "{text}");
 }
 
+/// It comes while nothing is known of the pace, and the call that tells the pace is running.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_during_the_call_that_tells_that_it_cannot_end_is_answered() {
+    let seen = Seen::default();
+    let worker = worker(&seen, Duration::from_millis(500), 8_000).await;
+    let http = Http::new(&worker);
+    let first = start(&http, "a", texts(12));
+    eventually("its second call runs", || seen.calls() == 2).await;
+    let begun = std::time::Instant::now();
+    let second = start(&http, "b", texts(400)).await.unwrap();
+    assert_eq!(
+        (second.status, second.error("code").as_str()),
+        (StatusCode::PAYLOAD_TOO_LARGE, "TG-2236"),
+        "{second:?}"
+    );
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert_eq!(first.await.unwrap().status, StatusCode::OK);
+    assert_eq!(worker.app.queue.inside(), 0);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_could_end_alone_is_asked_to_come_back() {
     let seen = Seen::default();
