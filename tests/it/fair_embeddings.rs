@@ -1,5 +1,5 @@
 //! One large request for embeddings and many small ones, with the real model through the gateway: the small ones do not wait until
-//! the large one is done, and what cannot end in time is refused at once with the size that can.
+//! the large one is done, and what cannot end in time is refused with the size that can.
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};

@@ -52,9 +52,10 @@ pub fn runtime(threads: bool) -> Result<tokio::runtime::Runtime, Error> {
 pub fn up(command: UpCommand) -> Result<u8, Error> {
     let settings = load(command.settings.0, Reader::Up);
     // Standard input and pipes can be read once only: when everything runs.
-    let twice = |path: &&PathBuf| path.as_os_str() != "-" && path.metadata().is_ok_and(|m| m.is_file() || m.is_dir());
-    let missing = |path: &&PathBuf| path.as_os_str() != "-" && path.metadata().is_err();
-    let files: Vec<_> = command.apply.iter().filter(|path| twice(path) || missing(path)).cloned().collect();
+    let once = |path: &PathBuf| {
+        path.as_os_str() == "-" || path.metadata().is_ok_and(|found| !found.is_file() && !found.is_dir())
+    };
+    let files: Vec<_> = command.apply.iter().filter(|path| !once(path)).cloned().collect();
     let mistakes = mistakes_in(&files);
     let settings = match settings {
         Ok(settings) if mistakes.is_empty() => settings,

@@ -134,10 +134,11 @@ impl EmbedLane {
     /// Ends what cannot be done in time any more, before it takes others' time.
     fn give_up(&mut self) {
         let hopeless = self.entry.turns().hopeless(self.entry.now());
-        // One whose command waits in the channel has nobody to answer yet: it is judged again after the next run.
-        for (ticket, late) in
-            hopeless.into_iter().filter(|(ticket, _)| self.tasks.contains_key(ticket)).collect::<Vec<_>>()
-        {
+        for (ticket, late) in hopeless {
+            // Its command still waits in the channel: it is judged again after the next run.
+            if !self.tasks.contains_key(&ticket) {
+                continue;
+            }
             if let Some(task) = self.take(ticket) {
                 let error = refusal(late, "texts", task.job.clock, &self.shared.metrics);
                 task.fail(error);

@@ -175,13 +175,20 @@ fn scope(r: &RollbackRequest) -> Result<RollbackScope, ApiError> {
     }
 }
 
-/// What is stored now of the objects that a rollback would change. However many ask at once, the store is read for all of them.
+/// What is stored now of the objects that a rollback would change. However many ask at once about many objects, the store is read
+/// once for all of them.
 async fn before(
     state: &AdminState,
+    scope: &RollbackScope,
     planned: &[(StoredObject, Outcome)],
 ) -> Result<BTreeMap<ObjectKey, StoredObject>, ApiError> {
-    let keys: BTreeSet<&ObjectKey> = planned.iter().map(|(object, _)| &object.key).collect();
-    let now = state.fresh.objects(&state.store, |object| keys.contains(&object.key)).await?;
+    let now = match scope {
+        RollbackScope::Object(key) => documents::current(state, key).await?.into_iter().collect(),
+        RollbackScope::Everything | RollbackScope::Namespace(_) => {
+            let keys: BTreeSet<&ObjectKey> = planned.iter().map(|(object, _)| &object.key).collect();
+            state.fresh.objects(&state.store, |object| keys.contains(&object.key)).await?
+        }
+    };
     Ok(now.into_iter().map(|object| (object.key.clone(), object)).collect())
 }
 
@@ -196,7 +203,7 @@ pub async fn rollback(
 ) -> Result<Json<RolledBack>, ApiError> {
     let scope = scope(&r)?;
     let done = roll_back(&state, &author, &r, &scope).await?;
-    let before = if r.dry_run { before(&state, &done).await? } else { BTreeMap::new() };
+    let before = if r.dry_run { before(&state, &scope, &done).await? } else { BTreeMap::new() };
     let changed = done.iter().filter(|(_, outcome)| *outcome != Outcome::Unchanged);
     let revision = changed.map(|(object, _)| object.revision).max().filter(|_| !r.dry_run);
     let diff = |object: &StoredObject, outcome: Outcome| match (r.dry_run, outcome) {
